@@ -1,0 +1,193 @@
+"""The WebSocket protocol: one JSON object a text message, told apart by `type`.
+
+The client speaks first (`connect`); the server answers `welcome`, or an `error` and a close. Times are Unix
+milliseconds, durations milliseconds. Fields may be added: both sides ignore fields they do not know, and a
+client ignores frames whose `type` it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from services.contract.events import ChannelId, EventId, Text
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+"""The largest message a client may send."""
+
+MAX_RESUME_CHANNELS: Final = 10_000
+
+Seq = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
+Token = Annotated[str, Meta(min_length=1, max_length=4096)]
+DirectoryAt = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class _Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    pass
+
+
+# --- client to server ---------------------------------------------------------------------------------------
+
+
+class Resume(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a client's view stands: the last seq it has of each channel, in this epoch of the log."""
+
+    epoch: int
+    channels: dict[ChannelId, Seq]
+
+
+class Connect(_Frame, frozen=True, tag="connect"):
+    """The first frame, within ten seconds. `token` is the realtime token of `POST /v1/realtime`."""
+
+    token: Token
+    resume: Resume | None = None
+    client: Annotated[str, Meta(max_length=100)] = ""
+
+
+class Send(_Frame, frozen=True, tag="send"):
+    """Post a message. `id` is a UUIDv7 chosen by the client and the same on every retry.
+
+    `directory_at`, from a REST reply, makes the node wait until it has seen that change.
+    """
+
+    channel: ChannelId
+    id: EventId
+    text: Text
+    directory_at: DirectoryAt | None = None
+
+
+class Ping(_Frame, frozen=True, tag="ping"):
+    """The heartbeat, at the pace that `welcome` dictates; answered by `pong`."""
+
+
+ClientFrame = Connect | Send | Ping
+
+
+# --- server to client ---------------------------------------------------------------------------------------
+
+
+class Welcome(_Frame, frozen=True, tag="welcome"):
+    """The connection is up.
+
+    heads           of every channel of yours whose head differs from what `resume` named, or that it did not
+                    name: its head. A channel that `resume` did not name is open from this head on, as if
+                    `opened` had come; one that it named is replayed up to here, or a `gap` says what is lacking
+    heartbeat_ms    send `ping` this often; `first_heartbeat_ms` the first time (spread by jitter)
+    nodes           WebSocket addresses of the other nodes, for reconnecting
+    """
+
+    session: str
+    user: str
+    epoch: int
+    server_time: int
+    heartbeat_ms: int
+    first_heartbeat_ms: int
+    heads: dict[str, int]
+    nodes: list[str]
+
+
+class EventFrame(_Frame, frozen=True, tag="event"):
+    """One event of a channel. `at` is the log's clock when it was numbered; `event` its body, told apart by `type`."""
+
+    channel: str
+    seq: int
+    id: str
+    sender: str
+    at: int
+    event: msgspec.Raw
+
+
+class Ack(_Frame, frozen=True, tag="ack"):
+    """The message is durable in the log with this number, for ever. `duplicate`: an earlier copy was."""
+
+    channel: str
+    id: str
+    seq: int
+    at: int
+    duplicate: bool = False
+
+
+class Refused(_Frame, frozen=True, tag="refused"):
+    """The send with this id was refused; `code` is one of `codes.ERRORS`.
+
+    expired: `head` and `now` of the log. future: `now`. slow_down, not_yet, log_unavailable: `retry_after_ms`.
+    """
+
+    channel: str
+    id: str
+    code: str
+    message: str
+    head: int | None = None
+    now: int | None = None
+    retry_after_ms: int | None = None
+
+
+class Opened(_Frame, frozen=True, tag="opened"):
+    """You are a member from here on: history up to `head` by REST, live from `head` + 1."""
+
+    channel: str
+    head: int
+
+
+class Closed(_Frame, frozen=True, tag="closed"):
+    """You see nothing of this channel after `last_seq` (0: nothing at all)."""
+
+    channel: str
+    last_seq: int
+
+
+class Gap(_Frame, frozen=True, tag="gap"):
+    """The node no longer holds `from` .. `to` (both included): fetch them by REST. The stream goes on at `to` + 1."""
+
+    channel: str
+    from_: int = msgspec.field(name="from")
+    to: int
+
+
+class Reset(_Frame, frozen=True, tag="reset"):
+    """Your positions are of another epoch and mean nothing here: forget them and refetch by REST."""
+
+    epoch: int
+
+
+class Reconnect(_Frame, frozen=True, tag="reconnect"):
+    """The node is about to leave: connect to one of `nodes` within `after_ms`, and resume."""
+
+    after_ms: int
+    nodes: list[str]
+
+
+class Error(_Frame, frozen=True, tag="error"):
+    """A frame could not be taken, and there is no send to refuse. `code` is one of `codes.ERRORS`."""
+
+    code: str
+    message: str
+    retry_after_ms: int | None = None
+
+
+class Pong(_Frame, frozen=True, tag="pong"):
+    pass
+
+
+ServerFrame = Welcome | EventFrame | Ack | Refused | Opened | Closed | Gap | Reset | Reconnect | Error | Pong
+
+_encoder = msgspec.json.Encoder()
+_client_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
+_server_decoder: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
+
+
+def encode_frame(frame: ClientFrame | ServerFrame) -> bytes:
+    """The text message's UTF-8."""
+    return _encoder.encode(frame)
+
+
+def decode_client_frame(message: bytes | str) -> ClientFrame:
+    """Raises msgspec.DecodeError (its ValidationError names the field) for what is no frame of a client."""
+    return _client_decoder.decode(message)
+
+
+def decode_server_frame(message: bytes | str) -> ServerFrame:
+    """Raises msgspec.DecodeError for what is no frame of a server."""
+    return _server_decoder.decode(message)

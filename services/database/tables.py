@@ -1,0 +1,302 @@
+"""The schema, and who writes what.
+
+Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships, and
+rows into the outbox. Written by the persister: events, messages, channel heads, log partitions (and it deletes an
+event's outbox row in the transaction that stores the event). Written by the relay: it deletes published directory
+rows of the outbox and gives an expired event row its new id. Generations are written when an epoch is made.
+
+`version` columns come from the one sequence `row_version`, drawn while the row's lock is held, so that per entity
+a later state always has the higher version, in the directory and in member events alike. Times are timestamptz,
+except where the log's own clock is meant: those are Unix milliseconds (bigint).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+row_version = Sequence("row_version", metadata=metadata, data_type=BigInteger)
+"""Draw with `select nextval('row_version')` only while holding the lock of the row that gets it."""
+
+
+class Base(DeclarativeBase):
+    metadata = metadata
+    type_annotation_map: ClassVar[dict[type, object]] = {
+        str: Text,
+        int: BigInteger,
+        bytes: LargeBinary,
+        dt.datetime: DateTime(timezone=True),
+        uuid.UUID: Uuid,
+    }
+
+
+def _created() -> Mapped[dt.datetime]:
+    return mapped_column(server_default=func.now())
+
+
+# --- written by web_app -------------------------------------------------------------------------------------
+
+
+class Workspace(Base):
+    __tablename__ = "workspaces"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)  # lower case; what people type to log in
+    name: Mapped[str]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class User(Base):
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("role in ('owner', 'admin', 'member', 'guest')", name="role"),
+        Index("uq_users_workspace_email", "workspace_id", func.lower(text("email")), unique=True),
+        Index("ix_users_workspace_id_id", "workspace_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    email: Mapped[str]
+    name: Mapped[str]
+    password_hash: Mapped[str]
+    role: Mapped[str]
+    active: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    version: Mapped[int]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class Invite(Base):
+    """A single-use invitation; the token itself is not stored, only its SHA-256."""
+
+    __tablename__ = "invites"
+    __table_args__ = (Index("ix_invites_workspace_id_id", "workspace_id", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    email: Mapped[str]
+    role: Mapped[str]
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    invited_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    expires_at: Mapped[dt.datetime]
+    accepted_at: Mapped[dt.datetime | None]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class Session(Base):
+    """A login. Its refresh tokens are one family; revoking it ends them and every live connection."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_user_id_id", "user_id", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    device: Mapped[str]
+    last_used_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[dt.datetime | None]
+    version: Mapped[int]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class RefreshToken(Base):
+    """One use each; a second use of the same token revokes the session. Only the SHA-256 is stored."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (Index("ix_refresh_tokens_session_id", "session_id"),)
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    expires_at: Mapped[dt.datetime]
+    used_at: Mapped[dt.datetime | None]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class SigningKey(Base):
+    """The public half of a key that signs tokens; the private half lives in a file, never here."""
+
+    __tablename__ = "signing_keys"
+
+    kid: Mapped[str] = mapped_column(primary_key=True)
+    public_key: Mapped[str]  # PEM
+    active: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    version: Mapped[int]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class Channel(Base):
+    __tablename__ = "channels"
+    __table_args__ = (
+        CheckConstraint("kind in ('public', 'private', 'direct', 'group')", name="kind"),
+        Index(
+            "uq_channels_workspace_name",
+            "workspace_id",
+            func.lower(text("name")),
+            unique=True,
+            postgresql_where=text("kind in ('public', 'private')"),
+        ),
+        # One direct channel per set of people: the sorted user ids, joined by commas.
+        UniqueConstraint("workspace_id", "direct_key"),
+        Index("ix_channels_workspace_id_id", "workspace_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    kind: Mapped[str]
+    name: Mapped[str]  # empty for direct and group
+    topic: Mapped[str] = mapped_column(server_default="")
+    direct_key: Mapped[str | None]
+    created_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    archived_at: Mapped[dt.datetime | None]
+    version: Mapped[int]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class Membership(Base):
+    """Kept after leaving (`member` false), so that versions never start again."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (Index("ix_memberships_user_id_channel_id", "user_id", "channel_id"),)
+
+    channel_id: Mapped[str] = mapped_column(ForeignKey("channels.id"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    member: Mapped[bool] = mapped_column(Boolean)
+    version: Mapped[int]
+    changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class OutboxRow(Base):
+    """What a transaction wants published. Written with the change itself, removed when it is safely out.
+
+    topic 'directory': `key` names the entity (as in contract.directory); the relay publishes its current state.
+    topic 'events': `event_id` is the id the event is appended under; rows of one channel go one after another,
+    by `position`; the persister deletes the row in the transaction that stores the event.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        CheckConstraint("topic in ('directory', 'events')", name="topic"),
+        CheckConstraint(
+            "(topic = 'directory') = (key is not null)"
+            " and (topic = 'events') = (event_id is not null and channel_id is not null"
+            " and sender_id is not null and body is not null)",
+            name="shape",
+        ),
+        Index("ix_outbox_topic_position", "topic", "position"),
+        Index("uq_outbox_event_id", "event_id", unique=True),
+    )
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    topic: Mapped[str]
+    key: Mapped[str | None]
+    event_id: Mapped[uuid.UUID | None]
+    channel_id: Mapped[str | None]
+    sender_id: Mapped[str | None]
+    body: Mapped[bytes | None]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+# --- written by the persister -------------------------------------------------------------------------------
+
+
+class StoredEvent(Base):
+    """The raw events, exactly as the log held them. `at_ms` is the fold's clock at acceptance."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        UniqueConstraint("epoch", "channel_id", "sender_id", "event_id"),
+        # The dedupe window is refilled from here.
+        Index("ix_events_epoch_partition_at_ms", "epoch", "partition", "at_ms"),
+    )
+
+    channel_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[int]
+    partition: Mapped[int] = mapped_column(SmallInteger)
+    record_offset: Mapped[int]
+    sender_id: Mapped[str]
+    event_id: Mapped[uuid.UUID]
+    at_ms: Mapped[int]
+    kind: Mapped[str]
+    body: Mapped[bytes | None]
+    unprojected: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+
+
+class Message(Base):
+    """The current state of each message: what `message.posted` and later events about it add up to."""
+
+    __tablename__ = "messages"
+
+    channel_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_id: Mapped[uuid.UUID]
+    sender_id: Mapped[str]
+    at_ms: Mapped[int]
+    text: Mapped[str]
+
+
+class ChannelHead(Base):
+    """The number of each channel's last stored event, and the partition that holds the channel."""
+
+    __tablename__ = "channel_heads"
+    __table_args__ = (Index("ix_channel_heads_partition", "partition"),)
+
+    channel_id: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(SmallInteger)
+    head: Mapped[int]
+
+
+class LogPartition(Base):
+    """How far the persister has come in each partition of an epoch, and the record it read last.
+
+    `next_offset` guards every write (`where next_offset = expected`), so that a paused twin cannot write.
+    `last_*` are null until the first record.
+    """
+
+    __tablename__ = "log_partitions"
+
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    next_offset: Mapped[int]
+    now_ms: Mapped[int]
+    last_offset: Mapped[int | None]
+    last_append_ms: Mapped[int | None]
+    last_id: Mapped[str | None]
+
+
+class GenerationRow(Base):
+    """Each epoch's generation record (contract.generation), as PostgreSQL knows it; the highest epoch is current."""
+
+    __tablename__ = "generations"
+
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    record: Mapped[bytes]  # the JSON of contract.generation.Generation
+    created_at: Mapped[dt.datetime] = _created()

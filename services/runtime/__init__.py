@@ -1,0 +1,1 @@
+"""What every process needs: settings, structured logs, health and metrics over HTTP, orderly shutdown."""
