@@ -211,6 +211,13 @@ class OutboxRow(Base):
             name="shape",
         ),
         Index("ix_outbox_topic_position", "topic", "position"),
+        # The first waiting row of each channel is found by skipping from channel to channel.
+        Index(
+            "ix_outbox_channel_id_position",
+            "channel_id",
+            "position",
+            postgresql_where=text("topic = 'events'"),
+        ),
         Index("uq_outbox_event_id", "event_id", unique=True),
     )
 

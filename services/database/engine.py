@@ -1,0 +1,134 @@
+"""Connections to PostgreSQL: a pooled SQLAlchemy engine, a bare asyncpg connection, and what an error means.
+
+Every wait has a bound: connecting, one statement (on the server, and a little later on the client, for a server
+that no longer answers at all), a lock, and an open transaction that nobody continues.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from services.runtime.settings import DatabaseSettings
+
+CONNECT_TIMEOUT_S: Final = 5.0
+STATEMENT_TIMEOUT_MS: Final = 15_000
+LOCK_TIMEOUT_MS: Final = 10_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 30_000
+
+_CLIENT_GRACE_S: Final = 5.0
+"""How much longer than the server the client waits for a statement: then the server is not there any more."""
+
+_UNAVAILABLE_CLASSES: Final = ("08", "53", "57P")
+"""SQLSTATE: connection exception; insufficient resources; shutting down, starting up, terminated."""
+
+_UNAVAILABLE_STATES: Final = (
+    "57014",  # query_canceled: the statement's time was up
+    "55P03",  # lock_not_available: the lock's time was up
+    "25006",  # read_only_sql_transaction: a standby answers, a failover is under way
+)
+
+
+def create_engine(
+    settings: DatabaseSettings,
+    application: str,
+    *,
+    pool_size: int = 10,
+    max_overflow: int = 10,
+    pool_timeout_s: float = 5.0,
+    statement_timeout_ms: int | None = STATEMENT_TIMEOUT_MS,
+) -> AsyncEngine:
+    """An engine with a pool; nothing is connected yet. `application` is the name PostgreSQL shows for it.
+
+    `statement_timeout_ms` None: statements and locks are waited for without a bound (migrations).
+    Raises SettingsError when the password's file cannot be read.
+    """
+    return create_async_engine(
+        URL.create(
+            "postgresql+asyncpg",
+            username=settings.database_user,
+            password=settings.secret("database_password"),
+            host=settings.database_host,
+            port=settings.database_port,
+            database=settings.database_name,
+        ),
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=pool_timeout_s,
+        pool_use_lifo=True,
+        # A connection that died while it lay in the pool is replaced before it is handed out.
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args=_connect_arguments(application, statement_timeout_ms),
+    )
+
+
+async def connect(
+    settings: DatabaseSettings, application: str, *, statement_timeout_ms: int | None = STATEMENT_TIMEOUT_MS
+) -> asyncpg.Connection:
+    """One asyncpg connection for what SQLAlchemy has no words for: COPY, LISTEN, session locks.
+
+    Raises what `is_unavailable` knows when the database cannot be reached.
+    """
+    return await asyncpg.connect(
+        user=settings.database_user,
+        password=settings.secret("database_password"),
+        host=settings.database_host,
+        port=settings.database_port,
+        database=settings.database_name,
+        **_connect_arguments(application, statement_timeout_ms),
+    )
+
+
+def _connect_arguments(application: str, statement_timeout_ms: int | None) -> dict[str, Any]:
+    bounded = statement_timeout_ms is not None
+    return {
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": statement_timeout_ms / 1000 + _CLIENT_GRACE_S if statement_timeout_ms else None,
+        "server_settings": {
+            "application_name": application,
+            "timezone": "UTC",
+            "jit": "off",  # it costs more than it saves for short statements
+            "statement_timeout": str(statement_timeout_ms or 0),
+            "lock_timeout": str(LOCK_TIMEOUT_MS if bounded else 0),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS if bounded else 0),
+        },
+    }
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether this error says that the database cannot do the work now, rather than that the work is wrong.
+
+    True for: not reachable, connection lost, starting, stopping, out of resources, too slow, no free connection.
+    The outcome of a commit that failed in this way is not known.
+    """
+    return any(_says_unavailable(each) for each in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it wraps: SQLAlchemy's, its driver adapter's, asyncpg's."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.orig if isinstance(current, DBAPIError) and current.orig else current.__cause__
+
+
+def _says_unavailable(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if isinstance(error, (OSError, TimeoutError, PoolTimeout, InterfaceError, ssl.SSLError)):
+        return True
+    if isinstance(error, asyncpg.InterfaceError):
+        # asyncpg's word for a connection that is closed or being closed under us
+        return not isinstance(error, (ValueError, TypeError))
+    state = getattr(error, "sqlstate", None)
+    return isinstance(state, str) and (state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES)
