@@ -1,7 +1,7 @@
 """The schema, and who writes what.
 
-Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships, and
-rows into the outbox. Written by the persister: events, messages, channel heads, log partitions (and it deletes an
+Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships,
+idempotency keys, and rows into the outbox. Written by the persister: events, messages, channel heads, log partitions (and it deletes an
 event's outbox row in the transaction that stores the event). Written by the relay: it deletes published directory
 rows of the outbox and gives an expired event row its new id. Generations are written when an epoch is made.
 
@@ -191,6 +191,24 @@ class Membership(Base):
     member: Mapped[bool] = mapped_column(Boolean)
     version: Mapped[int]
     changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class IdempotencyKey(Base):
+    """The answer to a command that came with an `Idempotency-Key`, written in the command's own transaction.
+
+    A repeat of the same request gets `reply` again; another request under the same key is refused. `status` is
+    null only inside the transaction that is about to set it. web_app removes rows after a day.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    key: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    request_digest: Mapped[bytes]  # SHA-256 of method, path and body
+    status: Mapped[int | None] = mapped_column(SmallInteger)
+    reply: Mapped[bytes | None]
+    created_at: Mapped[dt.datetime] = _created()
 
 
 class OutboxRow(Base):
