@@ -1,0 +1,31 @@
+"""What can go wrong between a process and the log."""
+
+from __future__ import annotations
+
+
+class LogLost(Exception):
+    """The log is not the one that was read before: wiped, truncated, rewritten, or no longer where the reader stands.
+
+    The reader must stop, loudly; nothing that it holds may be shown as this log's any more. Says which topic and
+    partition, and what was found.
+    """
+
+
+class AppendFailed(Exception):
+    """It is not known whether the log took the record: append it again under the same id."""
+
+
+class Overloaded(Exception):
+    """Too many records wait for the log: nothing was appended. Try again later."""
+
+
+class NoGeneration(Exception):
+    """The cluster holds no generation record: `python -m services.bootstrap` has not run, or the log was wiped."""
+
+
+class Fenced(Exception):
+    """Another writer has taken over this transactional id; this one must not write again."""
+
+
+class WriteFailed(Exception):
+    """A transaction did not go through, or its outcome is not known: write the same again."""
