@@ -18,6 +18,9 @@ ISSUER: Final = "lockstep"
 ALGORITHM: Final = "EdDSA"
 LEEWAY_S: Final = 5
 
+MAX_LIFETIME_S: Final = 24 * 3600
+"""No token of either audience is ever valid for longer; a session's revocation is remembered for as long."""
+
 
 class InvalidToken(ValueError):
     """The token is malformed, not ours, for another audience, expired, or signed with an unknown key."""
