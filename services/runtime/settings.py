@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, HttpUrl, ValidationError
+from pydantic import BaseModel, Field, HttpUrl, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -66,7 +66,7 @@ class AdminSettings(Settings):
     admin_port: Port = 0
 
 
-class NodeAddress(Settings):
+class NodeAddress(BaseModel):
     """A channel server as others see it: `name`, the clients' WebSocket address, the internal API's base URL."""
 
     name: str
