@@ -1,0 +1,1 @@
+"""Everything that tries to break the promises: unit (no I/O), system (real Kafka, PostgreSQL, processes), faults."""

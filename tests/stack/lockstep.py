@@ -1,0 +1,149 @@
+"""A whole Lockstep of a test's own: broker, database, bootstrap and every process, on free ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local import secrets
+from deploy.local.ports import free_ports
+from deploy.local.toolchain import CLONE
+from deploy.settings import BOOTSTRAP, KAFKA, LISTENERS, NODES, POSTGRES, SERVICES, Service, Site, local_site
+from tests.stack.process import NotRunning, Process, gather_stopped
+from tests.stack.servers import Database, Kafka, Postgres, kafka_broker, postgres_server
+
+
+@dataclass
+class Stack:
+    """`processes` by name: web_app, node-1, node-2, persister, relay, checkpointer; also `kafka` and `postgres`."""
+
+    folder: Path
+    site: Site
+    kafka: Kafka
+    postgres: Postgres
+    database: Database
+    secrets_dir: Path
+    extra: Mapping[str, str] = field(default_factory=dict)
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    @property
+    def web_url(self) -> str:
+        """http://127.0.0.1:PORT of web_app."""
+        return f"http://127.0.0.1:{self._port('web_app', 0)}"
+
+    def websocket_url(self, node: str = "node-1") -> str:
+        return f"ws://127.0.0.1:{self._port(node, 0)}/v1/websocket"
+
+    def internal_url(self, node: str = "node-1") -> str:
+        return f"http://127.0.0.1:{self._port(node, 1)}"
+
+    def health_url(self, name: str) -> str:
+        """Where `name` serves /health/ready and /metrics (base URL)."""
+        service = next(service for service in SERVICES if service.name == name)
+        return f"http://127.0.0.1:{self.site.ports[service.health.setting]}"
+
+    @property
+    def service_token(self) -> str:
+        return secrets.read(self.secrets_dir, "service_token")
+
+    def _port(self, name: str, listener: int) -> int:
+        service = next(service for service in SERVICES if service.name == name)
+        return self.site.ports[service.listeners[listener].setting]
+
+    def process(self, service: Service, environment: Mapping[str, str] | None = None) -> Process:
+        """One process of the product as this stack runs it, not started; `environment` on top (tests' settings)."""
+        return Process(
+            service.name,
+            [sys.executable, "-m", service.module],
+            self.folder / f"{service.name}.log",
+            environment={**self.site.environment(service), **self.extra, **(environment or {})},
+            ready=f"http://127.0.0.1:{self.site.ports[service.health.setting]}/health/ready",
+            cwd=CLONE,
+        )
+
+    async def bootstrap(self) -> None:
+        """Migrations, topics, the first epoch. Raises NotRunning with the end of its log when it fails."""
+        once = Process(
+            "bootstrap",
+            [sys.executable, "-m", BOOTSTRAP],
+            self.folder / "bootstrap.log",
+            environment={**self.site.common(), **self.extra},
+            cwd=CLONE,
+        )
+        once.spawn()
+        try:
+            status = await once.wait(60.0)
+        finally:
+            await once.destroy()
+        if status != 0:
+            raise NotRunning(f"bootstrap ended with {status}:\n{once.tail()}")
+
+    async def start(self, *names: str, timeout: float = 60.0) -> None:
+        """Start these services (all that do not run, unless named) at once and wait until they are ready."""
+        chosen = [self.processes[name] for name in names] or [
+            process for process in self.processes.values() if not process.running
+        ]
+        for process in chosen:
+            process.spawn()
+        await asyncio.gather(*(process.wait_ready(timeout) for process in chosen))
+
+
+@contextlib.asynccontextmanager
+async def lockstep_stack(
+    folder: Path,
+    *,
+    kafka: Kafka | None = None,
+    postgres: Postgres | None = None,
+    services: tuple[str, ...] | None = None,
+    environment: Mapping[str, str] | None = None,
+    kafka_address: str | None = None,
+) -> AsyncIterator[Stack]:
+    """A running stack; everything it started is killed at the end.
+
+    `kafka`, `postgres`: servers to use instead of own ones. A broker knows one current epoch, so one that is given
+    must be fresh. `services`: the names of those to start (default: all). `environment`: on top of every process's.
+    `kafka_address`: what the processes are told instead of the broker's own address (a proxy's).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    secrets_dir = folder / "secrets"
+    secrets.make(secrets_dir)
+    password = secrets.read(secrets_dir, "database_password")
+    async with contextlib.AsyncExitStack() as owned:
+        if kafka is None:
+            kafka = await owned.enter_async_context(kafka_broker(folder / "kafka"))
+        if postgres is None:
+            postgres = await owned.enter_async_context(postgres_server(folder / "postgres", password))
+        else:
+            (secrets_dir / "database_password").write_text(postgres.server.password, "utf-8")
+        database = await postgres.new_database()
+        stack = Stack(
+            folder,
+            _site(kafka_address or kafka.bootstrap, postgres, database, secrets_dir),
+            kafka,
+            postgres,
+            database,
+            secrets_dir,
+            environment or {},
+        )
+        stack.processes = {service.name: stack.process(service) for service in SERVICES}
+        owned.push_async_callback(_end, stack)
+        await stack.bootstrap()
+        await stack.start(*(services if services is not None else tuple(stack.processes)))
+        yield stack
+
+
+async def _end(stack: Stack) -> None:
+    await gather_stopped(list(stack.processes.values()))
+
+
+def _site(kafka: str, postgres: Postgres, database: Database, secrets_dir: Path) -> Site:
+    numbers = free_ports(len(LISTENERS))
+    ports = {listener.setting: number for listener, number in zip(LISTENERS, numbers, strict=True)}
+    ports[KAFKA.setting] = int(kafka.rpartition(":")[2])
+    ports[POSTGRES.setting] = postgres.server.port
+    assert all(node.listeners[0].setting in ports for node in NODES)
+    return local_site(ports, str(secrets_dir), database.name)

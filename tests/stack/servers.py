@@ -1,0 +1,104 @@
+"""A Kafka broker and a PostgreSQL server that belong to a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local import toolchain
+from deploy.local.kafka import KafkaServer
+from deploy.local.ports import free_ports
+from deploy.local.postgres import PostgresServer
+from deploy.settings import DATABASE_USER
+from tests.stack.process import Process
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """`bootstrap` is what clients are told; `process` can be killed, frozen, restarted (same port, same data)."""
+
+    bootstrap: str
+    process: Process
+
+
+@contextlib.asynccontextmanager
+async def kafka_broker(
+    folder: Path, advertised: int | None = None, port: int | None = None
+) -> AsyncIterator[Kafka]:
+    """A broker of its own, ready; killed at the end. `advertised`: the port of a proxy in front of it."""
+    chain = await asyncio.to_thread(toolchain.prepare)
+    client_port, controller_port = (port or free_ports(1)[0]), free_ports(1)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    server = KafkaServer(chain, folder, client_port, controller_port, advertised)
+    await asyncio.to_thread(server.prepare)
+    process = Process("kafka", server.command(), folder / "kafka.log", ready=server.ready)
+    try:
+        await process.start(60.0)
+        yield Kafka(server.bootstrap, process)
+    finally:
+        await process.destroy()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database of a server: the parts of its address, and connections to it."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: str
+
+    @property
+    def dsn(self) -> str:
+        """postgresql://user:password@host:port/name"""
+        return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{self.name}"
+
+    async def connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(self.dsn, timeout=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """`process` can be stopped, killed, frozen, restarted (same port, same data)."""
+
+    server: PostgresServer
+    process: Process
+
+    async def new_database(self, name: str | None = None) -> Database:
+        """An empty database of its own."""
+        chosen = name or f"test_{next(_numbers)}"
+        await self.server.create_database(chosen)
+        return Database("127.0.0.1", self.server.port, chosen, DATABASE_USER, self.server.password)
+
+    async def drop_database(self, database: Database) -> None:
+        connection = await self.server.connect()
+        try:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{database.name}" WITH (FORCE)')
+        finally:
+            await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def postgres_server(folder: Path, password: str, port: int | None = None) -> AsyncIterator[Postgres]:
+    """A server of its own, ready; killed at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = PostgresServer(folder / "data", port or free_ports(1)[0], password)
+    await asyncio.to_thread(server.prepare)
+    process = Process(
+        "postgres", server.command(), folder / "postgres.log", ready=server.ready, stop_signal=signal.SIGINT
+    )
+    try:
+        await process.start()
+        yield Postgres(server, process)
+    finally:
+        await process.destroy()
