@@ -9,6 +9,8 @@ Everything here runs in the event loop's thread and never blocks. Lean on purpos
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
@@ -69,6 +71,9 @@ class Registry(Protocol):
     def closed(self, connection: WebSocketConnection, code: int) -> None: ...
 
 
+_RESET = struct.pack("ii", 1, 0)
+"""struct linger: on, zero seconds. Close then means reset."""
+
 _OPEN = 0
 _CLOSING = 1
 _CLOSED = 2
@@ -120,6 +125,11 @@ class WebSocketConnection(WSListener):
         if self._is_writable():
             self._transport.send(WSMsgType.TEXT, payload)
 
+    def send_binary(self, payload: bytes) -> None:
+        """Send one BINARY message. Dropped silently as in `send_text`."""
+        if self._is_writable():
+            self._transport.send(WSMsgType.BINARY, payload)
+
     def write_prepared(self, frames: bytes) -> None:
         """Write complete server frames (`framing.prepare_text`), any number joined, in one transport write.
 
@@ -163,8 +173,13 @@ class WebSocketConnection(WSListener):
             self._underlying.resume_reading()  # or the peer's answer would never be seen
 
     def abort(self) -> None:
-        """End TCP now, without a CLOSE; what is buffered is thrown away. `on_close` follows in the next loop turn."""
-        self._state = max(self._state, _CLOSING)
+        """End TCP now, by a reset; what is buffered is thrown away. `on_close` follows in the next turn of the loop."""
+        if self._state == _CLOSED:
+            return
+        self._state = _CLOSING
+        # A plain close would leave up to `send_buffer` bytes in the kernel for minutes, for a peer that does not read.
+        sock = self._underlying.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._underlying.abort()
 
     @property
@@ -228,10 +243,7 @@ class WebSocketConnection(WSListener):
             transport.disconnect()  # RFC 6455 section 7.1.1: the server closes TCP first
         else:
             self._send_close(outcome.code, outcome.reason)
-            if self._underlying.can_write_eof():
-                # Half closed rather than closed: closing with unread bytes would make TCP reset the connection, and
-                # the reset can overtake the CLOSE that says what was wrong.
-                self._underlying.write_eof()
+            transport.disconnect()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._state = _CLOSED
@@ -251,18 +263,20 @@ class WebSocketConnection(WSListener):
 
     # What the listener enforces --------------------------------------------------------------------------------------
 
-    def abort_when_overdue(self, now: float) -> None:
-        """Abort when closing began `close_timeout` or longer before `now` (time.monotonic, seconds).
+    def abort_when_overdue(self, now: float) -> bool:
+        """Abort, and say so, when closing began `close_timeout` or longer before `now` (time.monotonic, seconds).
 
         Called by the listener every now and then. It looks at the socket too, because picows closes by itself after
         some protocol errors and at the end of the stream, and a peer that does not read would keep that open for ever.
         """
         if self._is_writable() or self._state == _CLOSED:
-            return
+            return False
         if not self._closing_since:
             self._closing_since = now
-        elif now - self._closing_since >= self._limits.close_timeout:
-            self._underlying.abort()
+        if now - self._closing_since < self._limits.close_timeout:
+            return False
+        self.abort()
+        return True
 
     def _is_writable(self) -> bool:
         return (
