@@ -26,6 +26,14 @@ class InvalidToken(ValueError):
     """The token is malformed, not ours, for another audience, expired, or signed with an unknown key."""
 
 
+class UnknownKey(InvalidToken):
+    """The token names a key, `kid`, that is not among those given: they may be a moment behind."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__("signed with an unknown key")
+        self.kid = kid
+
+
 class Claims(NamedTuple):
     """Who a token speaks for. `expires` in Unix seconds."""
 
@@ -55,9 +63,11 @@ def verify_token(
     """Check signature, audience, issuer and time. `now` in Unix seconds. Raises InvalidToken, saying why."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
-        key = keys.get(kid) if isinstance(kid, str) else None
+        if not isinstance(kid, str):
+            raise InvalidToken("names no key")
+        key = keys.get(kid)
         if key is None:
-            raise InvalidToken("signed with an unknown key")
+            raise UnknownKey(kid)
         payload = jwt.decode(
             token,
             key,
