@@ -67,6 +67,10 @@ KAFKA_SETTINGS: Final[Mapping[str, str]] = {
     "transactional.id.expiration.ms": "604800000",
     "producer.id.expiration.ms": "86400000",
     "transaction.max.timeout.ms": "900000",
+    # A broker that was killed may register again only after the old one's session is over: this is how long a
+    # restart after kill -9 waits (the default is 9 s).
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     # Small, because this is one machine: the defaults are 50 partitions each and 128 MiB for the cleaner.
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",

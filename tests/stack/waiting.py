@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def until(
-    condition: Callable[[], Awaitable[T]] | Callable[[], T],
-    timeout: float = 10.0,
+    condition: Callable[[], Coroutine[Any, Any, T]],
+    timeout: float = ...,
     *,
-    what: str = "",
-    every: float = 0.05,
-) -> T:
+    what: str = ...,
+    every: float = ...,
+) -> T: ...
+@overload
+async def until(
+    condition: Callable[[], T], timeout: float = ..., *, what: str = ..., every: float = ...
+) -> T: ...
+async def until(
+    condition: Callable[[], Any], timeout: float = 10.0, *, what: str = "", every: float = 0.05
+) -> Any:
     """Ask again and again until the answer is true, and give it. Raises TimeoutError with `what` and the last answer.
 
     `condition` may be a coroutine function; `timeout` and `every` are seconds.
@@ -25,7 +33,7 @@ async def until(
     deadline = time.monotonic() + timeout
     while True:
         answer = condition()
-        value = cast("T", await answer if inspect.isawaitable(answer) else answer)
+        value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
         if time.monotonic() > deadline:
