@@ -10,6 +10,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from deploy.local.errors import StackError
+from deploy.local.ports import accepts
 from deploy.local.toolchain import CLONE, Toolchain
 from deploy.settings import KAFKA_CLUSTER_ID, KAFKA_JVM, KAFKA_SETTINGS
 
@@ -69,6 +70,8 @@ class KafkaServer:
 
     async def ready(self) -> bool:
         """Whether the broker answers clients: it hands out metadata that names itself."""
+        if not await accepts(self.port):  # aiokafka logs an error for each refused connection
+            return False
         client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000, client_id="ready")
         try:
             await client.bootstrap()
