@@ -1,0 +1,273 @@
+"""The message assembler against an oracle that is written the slow, obvious way: keep every frame, judge the whole."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from channel_server.websocket.protocol import (
+    Code,
+    Failure,
+    MessageAssembler,
+    Opcode,
+    Outcome,
+    PeerClosed,
+    Pong,
+    is_sendable_code,
+    truncate_reason,
+)
+
+LIMIT = 40
+
+
+def could_become_utf8(data: bytes) -> bool:
+    """Whether some bytes can follow that make this valid: decided by trying what is missing, not by a decoder's state."""
+    if is_utf8(data):
+        return True
+    endings = [b"\x80", b"\x90", b"\xa0", b"\xbf"]
+    tails = list(endings)
+    tails += [a + b for a in endings for b in endings]
+    tails += [a + b + c for a in endings for b in endings for c in endings]
+    return any(is_utf8(data + tail) for tail in tails)
+
+
+def is_utf8(data: bytes) -> bool:
+    """RFC 3629, from its table of well-formed byte sequences."""
+    position = 0
+    while position < len(data):
+        first = data[position]
+        if first <= 0x7F:
+            position += 1
+            continue
+        second: tuple[int, int]
+        if 0xC2 <= first <= 0xDF:
+            more, second = 1, (0x80, 0xBF)
+        elif 0xE0 <= first <= 0xEF:
+            more, second = 2, (0xA0 if first == 0xE0 else 0x80, 0x9F if first == 0xED else 0xBF)
+        elif 0xF0 <= first <= 0xF4:
+            more, second = 3, (0x90 if first == 0xF0 else 0x80, 0x8F if first == 0xF4 else 0xBF)
+        else:
+            return False
+        tail = data[position + 1 : position + 1 + more]
+        if len(tail) < more or not second[0] <= tail[0] <= second[1]:
+            return False
+        if any(not 0x80 <= byte <= 0xBF for byte in tail[1:]):
+            return False
+        position += 1 + more
+    return True
+
+
+class Oracle:
+    """RFC 6455 restated: it keeps the fragments as a list and decides on the concatenation."""
+
+    def __init__(self) -> None:
+        self.fragments: list[bytes] = []
+        self.kind: int | None = None
+        self.over = False
+
+    def expects(self, opcode: int, payload: bytes, fin: bool, reserved: bool) -> tuple[str, object]:
+        if self.over:
+            return ("nothing", None)
+        answer = self._judge(opcode, payload, fin, reserved)
+        self.over = answer[0] in ("fail", "closed")
+        return answer
+
+    def _judge(self, opcode: int, payload: bytes, fin: bool, reserved: bool) -> tuple[str, object]:
+        if reserved or opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
+            return ("fail", 1002)
+        if opcode in (8, 9, 10):
+            if not fin or len(payload) > 125:
+                return ("fail", 1002)
+            if opcode == 9:
+                return ("pong", payload)
+            if opcode == 10:
+                return ("nothing", None)
+            return self._closing(payload)
+        if (opcode == 0) != (self.kind is not None):
+            return ("fail", 1002)
+        if opcode != 0:
+            self.kind, self.fragments = opcode, []
+        self.fragments.append(payload)
+        together = b"".join(self.fragments)
+        if len(together) > LIMIT:
+            return ("fail", 1009)
+        if self.kind == 1 and not (is_utf8(together) if fin else could_become_utf8(together)):
+            return ("fail", 1007)
+        if not fin:
+            return ("nothing", None)
+        kind, self.kind = self.kind, None
+        return ("text" if kind == 1 else "binary", together)
+
+    def _closing(self, payload: bytes) -> tuple[str, object]:
+        if payload == b"":
+            return ("closed", (1005, b"", 1000))
+        if len(payload) < 2:
+            return ("fail", 1002)
+        code = payload[0] * 256 + payload[1]
+        defined = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
+        if code not in defined and not 3000 <= code < 5000:
+            return ("fail", 1002)
+        if not is_utf8(payload[2:]):
+            return ("fail", 1007)
+        return ("closed", (code, payload[2:], code))
+
+
+def described(outcome: Outcome) -> tuple[str, object]:
+    match outcome:
+        case None:
+            return ("nothing", None)
+        case str():
+            return ("text", outcome.encode())
+        case bytes():
+            return ("binary", outcome)
+        case Pong(payload):
+            return ("pong", payload)
+        case PeerClosed(code, reason, reply):
+            return ("closed", (code, reason.encode(), reply))
+        case Failure(code, _):
+            return ("fail", code)
+
+
+TEXTS = st.text(max_size=20).map(str.encode)
+BROKEN = st.sampled_from(
+    [
+        b"\xff",
+        b"\xc0\x80",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\x80",
+        b"\xe2\x82",
+        b"\xf0\x9f\x98",
+        b"\xc3",
+    ]
+)
+PAYLOADS = st.one_of(
+    st.just(b""), TEXTS, TEXTS, st.binary(max_size=LIMIT + 5), st.builds(lambda a, b: a + b, TEXTS, BROKEN)
+)
+
+
+class AssemblerMachine(RuleBasedStateMachine):
+    """Any frames in any order: the assembler says what the oracle says, and holds no more than one message."""
+
+    @initialize()
+    def start(self) -> None:
+        self.assembler = MessageAssembler(LIMIT)
+        self.oracle = Oracle()
+
+    def feed(self, opcode: int, payload: bytes, fin: bool, reserved: bool = False) -> None:
+        expected = self.oracle.expects(opcode, payload, fin, reserved)
+        assert described(self.assembler.receive(opcode, payload, fin, reserved)) == expected
+
+    @rule(payload=PAYLOADS, text=st.booleans())
+    def whole_message(self, payload: bytes, text: bool) -> None:
+        if self.oracle.kind is None:
+            self.feed(1 if text else 2, payload, True)
+
+    @rule(payload=TEXTS, cuts=st.lists(st.integers(0, 60), max_size=4), ping=st.booleans())
+    def fragmented_text(self, payload: bytes, cuts: list[int], ping: bool) -> None:
+        """Cut anywhere, characters too, with a PING between the pieces."""
+        if self.oracle.kind is not None:
+            return
+        borders = [0, *sorted(min(cut, len(payload)) for cut in cuts), len(payload)]
+        pieces = [payload[a:b] for a, b in itertools.pairwise(borders)]
+        for number, piece in enumerate(pieces):
+            self.feed(1 if number == 0 else 0, piece, number == len(pieces) - 1)
+            if ping:
+                self.feed(9, b"between", True)
+
+    @rule(payload=PAYLOADS, fin=st.booleans())
+    def continuation(self, payload: bytes, fin: bool) -> None:
+        if self.oracle.kind is not None:
+            self.feed(0, payload, fin)
+
+    @rule(opcode=st.sampled_from([1, 2]), payload=PAYLOADS)
+    def first_fragment(self, opcode: int, payload: bytes) -> None:
+        if self.oracle.kind is None:
+            self.feed(opcode, payload, False)
+
+    @rule(opcode=st.sampled_from([9, 10]), payload=st.binary(max_size=125))
+    def control(self, opcode: int, payload: bytes) -> None:
+        self.feed(opcode, payload, True)
+
+    @rule(
+        opcode=st.integers(0, 15), payload=st.binary(max_size=130), fin=st.booleans(), reserved=st.booleans()
+    )
+    def anything(self, opcode: int, payload: bytes, fin: bool, reserved: bool) -> None:
+        self.feed(opcode, payload, fin, reserved)
+
+    @rule(code=st.one_of(st.integers(990, 1020), st.integers(0, 65535)), reason=st.one_of(TEXTS, BROKEN))
+    def close(self, code: int, reason: bytes) -> None:
+        self.feed(8, code.to_bytes(2, "big") + reason, True)
+
+    @invariant()
+    def bounded(self) -> None:
+        held = getattr(self, "assembler", None)
+        if held is not None and held._buffer is not None:
+            assert len(held._buffer) <= LIMIT
+
+
+TestAssembler = AssemblerMachine.TestCase
+TestAssembler.settings = settings(max_examples=300, stateful_step_count=25, deadline=None)
+
+
+@given(st.binary(max_size=12))
+def test_the_oracles_idea_of_utf8_is_pythons(data: bytes) -> None:
+    try:
+        data.decode("utf-8", "strict")
+    except UnicodeDecodeError:
+        assert not is_utf8(data)
+    else:
+        assert is_utf8(data)
+
+
+def test_invalid_text_fails_at_the_fragment_that_cannot_become_valid() -> None:
+    """Section 8.1, and Autobahn 6.4.1: not only when the message is complete."""
+    assembler = MessageAssembler(100)
+    assert assembler.receive(Opcode.TEXT, "κόσμε".encode(), False, False) is None
+    assert assembler.receive(Opcode.CONTINUATION, b"\xf4", False, False) is None
+    failed = assembler.receive(Opcode.CONTINUATION, b"\x90", False, False)
+    assert isinstance(failed, Failure)
+    assert failed.code == Code.INVALID_PAYLOAD
+
+
+def test_a_million_empty_fragments_hold_nothing() -> None:
+    assembler = MessageAssembler(100)
+    assembler.receive(Opcode.TEXT, b"", False, False)
+    for _ in range(100_000):
+        assert assembler.receive(Opcode.CONTINUATION, b"", False, False) is None
+    assert assembler._buffer is not None
+    assert len(assembler._buffer) == 0
+    assert assembler.receive(Opcode.CONTINUATION, b"end", True, False) == "end"
+
+
+def test_the_size_limit_is_of_the_whole_message() -> None:
+    assembler = MessageAssembler(10)
+    assert assembler.receive(Opcode.BINARY, b"x" * 10, True, False) == b"x" * 10
+    assembler.receive(Opcode.BINARY, b"x" * 6, False, False)
+    assert assembler.receive(Opcode.CONTINUATION, b"x" * 5, False, False) == Failure(
+        1009, "a message may have at most 10 bytes"
+    )
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
+def test_codes_that_must_not_be_on_the_wire(code: int) -> None:
+    assert not is_sendable_code(code)
+    outcome = MessageAssembler(10).receive(Opcode.CLOSE, code.to_bytes(2, "big"), True, False)
+    assert isinstance(outcome, Failure)
+    assert outcome.code == Code.PROTOCOL_ERROR
+
+
+@given(st.text(alphabet=st.characters(), max_size=200))
+def test_a_reason_is_cut_at_a_characters_border(reason: str) -> None:
+    cut = truncate_reason(reason)
+    assert len(cut.encode()) <= 123
+    printable = reason.encode("utf-8", "replace").decode()
+    assert printable.startswith(cut)
+    if len(printable.encode()) > 123:
+        assert len(cut.encode()) > 119, "no more is cut than one character"
+    else:
+        assert cut == printable
