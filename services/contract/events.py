@@ -6,6 +6,7 @@ A record's value is the JSON of one of these, told apart by `type`. Readers must
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -98,6 +99,12 @@ Event = (
 UNREADABLE: Final = b'{"type":"unreadable"}'
 """What everybody is shown, over WebSocket and REST alike, of a body that is not JSON with a `type`."""
 
+MAX_DEPTH: Final = 64
+"""How deep a body's JSON may be nested. Counted, rather than left to a parser's own limit, which depends on the
+caller's stack: all readers must agree on what is unreadable."""
+
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+
 _encoder = msgspec.json.Encoder()
 _event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _kind_decoder: msgspec.json.Decoder[UnknownEvent] = msgspec.json.Decoder(UnknownEvent)
@@ -113,6 +120,7 @@ def shown_body(value: bytes | None) -> tuple[str, bytes]:
     if value is None:
         return "unreadable", UNREADABLE
     try:
+        _check_depth(value)
         value.decode("utf-8")
         return _kind_decoder.decode(value).type, value
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -122,6 +130,21 @@ def shown_body(value: bytes | None) -> tuple[str, bytes]:
 def read_event(value: bytes) -> Event | UnknownEvent:
     """The typed event; `UnknownEvent` for a kind or a shape that this release does not know."""
     try:
+        _check_depth(value)
         return _event_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return UnknownEvent(type=shown_body(value)[0])
+
+
+def _check_depth(value: bytes) -> None:
+    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(value):
+        first = value[match.start()]
+        if first in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise msgspec.DecodeError(f"nested more than {MAX_DEPTH} deep")
+        elif first in b"]}":
+            depth -= 1
