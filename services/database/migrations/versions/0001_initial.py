@@ -210,6 +210,18 @@ def upgrade() -> None:
         "ix_memberships_user_id_channel_id", "memberships", ["user_id", "channel_id"], unique=False
     )
     op.create_table(
+        "idempotency_keys",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Uuid(), nullable=False),
+        sa.Column("request_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.SmallInteger(), nullable=True),
+        sa.Column("reply", sa.LargeBinary(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_idempotency_keys_user_id")),
+        sa.PrimaryKeyConstraint("user_id", "key", name=op.f("pk_idempotency_keys")),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"], unique=False)
+    op.create_table(
         "refresh_tokens",
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("session_id", sa.Text(), nullable=False),
@@ -226,6 +238,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("refresh_tokens")
+    op.drop_table("idempotency_keys")
     op.drop_table("memberships")
     op.drop_table("sessions")
     op.drop_table("invites")
