@@ -1,0 +1,1 @@
+"""Where the judge reads: files, REST, PostgreSQL, Kafka. Each raises CannotJudge when it cannot."""
