@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from services.contract.directory import DirectoryRecord
+import msgspec
+from aiokafka.structs import TopicPartition
+
+from services.contract.directory import DirectoryRecord, decode_record, encode_record
 from services.contract.generation import Generation
+from services.eventlog import metrics
+from services.eventlog.reader import TopicReader
+from services.eventlog.transactions import TransactionalWriter
 
 
 class DirectoryTail:
@@ -16,43 +22,62 @@ class DirectoryTail:
     Gives the records in the order of the log, older versions included: which version wins is the caller's rule.
     Undecodable records (a newer release's kinds) are skipped and counted in a metric.
 
-    `async with` connects; raises LogLost, or aiokafka's KafkaError when no broker can be reached.
+    `async with` connects; raises LogLost, or aiokafka's KafkaError (TimeoutError when brokers answer half) when the
+    log cannot be reached.
     """
 
-    def __init__(self, kafka: str, generation: Generation) -> None: ...
+    def __init__(self, kafka: str, generation: Generation) -> None:
+        self._topic = generation.directory_topic
+        # Compaction never moves the beginning of a log: there is always an offset 0 to begin at.
+        self._reader = TopicReader(
+            kafka, self._topic, {0: 0}, last={}, identify=_key, committed_only=True, compacted=True
+        )
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        await self._reader.__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        await self._reader.__aexit__(kind, error, trace)
 
     async def batch(self, timeout_ms: int = 250) -> list[DirectoryRecord]:
-        """The next records; [] when none came within about `timeout_ms`, and also earlier. Raises LogLost."""
-        raise NotImplementedError
+        """The next records; [] when none came within about `timeout_ms`, and also earlier.
+
+        Raises LogLost. Cancelling it loses no record.
+        """
+        records: list[DirectoryRecord] = []
+        for raw in (await self._reader.batch(timeout_ms)).get(0, ()):
+            try:
+                records.append(decode_record(raw.value or b""))
+            except msgspec.DecodeError:
+                metrics.SKIPPED.labels(self._topic).inc()
+        return records
 
     def proven_current(self) -> float:
         """As `Tail.proven_current`: 0.0 until the whole directory has been handed out once."""
-        raise NotImplementedError
+        return self._reader.proven_current()
 
 
 class DirectoryWriter:
     """Publishes directory records, one transaction a call. There is one at a time in an epoch: entering fences others.
 
-    `async with` connects and fences; raises aiokafka's KafkaError when no broker can be reached.
+    `async with` connects and fences; raises aiokafka's KafkaError, or TimeoutError, when the log cannot be reached.
     """
 
-    def __init__(self, kafka: str, generation: Generation) -> None: ...
+    def __init__(self, kafka: str, generation: Generation) -> None:
+        self._partition = TopicPartition(generation.directory_topic, 0)
+        self._writer = TransactionalWriter(kafka, f"lockstep.{generation.directory_topic}")
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        await self._writer.__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        await self._writer.__aexit__(kind, error, trace)
 
     async def publish(self, records: Sequence[DirectoryRecord]) -> None:
         """Write the records in this order, all or none.
@@ -60,4 +85,11 @@ class DirectoryWriter:
         Raises Fenced (stop: another writer has taken over), or WriteFailed (not written, or the outcome is
         unknown: publish the same again; repeats are harmless, because records carry versions).
         """
-        raise NotImplementedError
+        if records:
+            await self._writer.commit(
+                {self._partition: [(record.key.encode(), encode_record(record)) for record in records]}
+            )
+
+
+def _key(record: Any) -> str:
+    return (record.key or b"").decode("utf-8", "replace")

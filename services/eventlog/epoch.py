@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from services.contract.generation import Generation
+from contextlib import aclosing
 
-GENERATIONS_TOPIC = "generations"
-"""One partition, compacted; key = the epoch as a decimal, value = the JSON of `contract.generation.Generation`."""
+import msgspec
+from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.structs import TopicPartition
+
+from services.contract.generation import Generation
+from services.eventlog.committed import read_committed
+from services.eventlog.errors import LogLost, NoGeneration
+from services.eventlog.probe import Probe
+from services.eventlog.topics import (
+    GENERATIONS_TOPIC,
+    admin_client,
+    create_topics,
+    epoch_topics,
+    generations_topic,
+    partition_counts,
+)
+from services.eventlog.transactions import TransactionalWriter
+
+__all__ = ["GENERATIONS_TOPIC", "create_generation", "current_generation", "generations", "is_empty"]
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Generation)
 
 
 async def current_generation(kafka: str) -> Generation:
@@ -13,13 +33,70 @@ async def current_generation(kafka: str) -> Generation:
 
     Raises NoGeneration when there is none, aiokafka's KafkaError when no broker can be reached.
     """
-    raise NotImplementedError
+    known = await generations(kafka)
+    if not known:
+        raise NoGeneration("the log has no generation record: run `python -m services.bootstrap`")
+    return known[max(known)]
+
+
+async def generations(kafka: str) -> dict[int, Generation]:
+    """All generation records by epoch, {} when there are none.
+
+    Raises aiokafka's KafkaError when no broker can be reached, LogLost for a record that is none.
+    """
+    known: dict[int, Generation] = {}
+    try:
+        async with aclosing(read_committed(kafka, GENERATIONS_TOPIC, 1)) as batches:
+            async for records in batches:
+                for record in records:
+                    generation = _decoder.decode(record.value or b"")
+                    known[generation.epoch] = generation
+    except UnknownTopicOrPartitionError:
+        return {}
+    except msgspec.DecodeError as error:
+        raise LogLost(f"{GENERATIONS_TOPIC}: holds what is no generation record: {error}") from error
+    return known
 
 
 async def create_generation(kafka: str, generation: Generation, *, replication: int = 1) -> Generation:
     """Make an epoch: its topics, then its generation record. Gives the record that is in force.
 
-    Safe to repeat and to run twice at once: who comes second gets the first one's record.
-    Raises aiokafka's KafkaError when no broker can be reached or a topic cannot be made.
+    Safe to repeat, and after a crash half-way. A generation that is already recorded for this epoch is left as it
+    is and given back. Raises Fenced when another process is making one at the same time (look again, then repeat),
+    LogLost when topics of the epoch exist and are not empty or have another number of partitions, WriteFailed, and
+    aiokafka's KafkaError when no broker can be reached or a topic cannot be made.
     """
-    raise NotImplementedError
+    async with admin_client(kafka) as admin:
+        await create_topics(admin, [generations_topic(replication)])
+    # Whoever enters later fences this one; so of two that find no record only one can write it.
+    async with TransactionalWriter(kafka, f"lockstep.{GENERATIONS_TOPIC}") as writer:
+        known = await generations(kafka)
+        if generation.epoch in known:
+            return known[generation.epoch]
+        async with admin_client(kafka) as admin:
+            await create_topics(admin, epoch_topics(generation, replication))
+        if not await is_empty(kafka, generation):
+            raise LogLost(
+                f"topics of epoch {generation.epoch} hold records, but `{GENERATIONS_TOPIC}` does not know the epoch: "
+                f"restore that topic, or delete the epoch's topics"
+            )
+        record = (str(generation.epoch).encode(), _encoder.encode(generation))
+        await writer.commit({TopicPartition(GENERATIONS_TOPIC, 0): [record]})
+    return generation
+
+
+async def is_empty(kafka: str, generation: Generation) -> bool:
+    """Whether nothing was ever written to the epoch's events and directory.
+
+    Raises LogLost when a topic is missing or has another number of partitions than the generation says.
+    """
+    expected = {generation.events_topic: generation.partitions, generation.directory_topic: 1}
+    async with admin_client(kafka) as admin:
+        counts = await partition_counts(admin, expected)
+    for topic, partitions in expected.items():
+        if counts[topic] != partitions:
+            raise LogLost(f"topic {topic} has {counts[topic]} partitions that can be used, not {partitions}")
+        async with Probe(kafka, topic) as probe:
+            if any((await probe.ends(range(partitions))).values()):
+                return False
+    return True

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+import structlog
 
 from services.contract.generation import Generation
-from services.eventlog.sequencer import Sequencer
+from services.eventlog.errors import LogLost
+from services.eventlog.heads import Checkpoints, read_checkpoints
+from services.eventlog.sequencer import LastRecord, Sequencer
 from services.eventlog.tail import Tail
+
+log = structlog.get_logger()
+
+_ATTEMPTS: Final = 5
 
 
 class Replay:
@@ -38,12 +46,50 @@ class Replay:
     watermarks: dict[int, int]
     tail: Tail
 
-    def __init__(self, kafka: str, generation: Generation) -> None: ...
+    def __init__(self, kafka: str, generation: Generation) -> None:
+        self._kafka = kafka
+        self._generation = generation
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        checkpoints = await read_checkpoints(self._kafka, self._generation)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await self._start(checkpoints)
+            except LogLost:
+                # Retention may have followed a newer checkpoint between our reading of the two topics.
+                newer = await read_checkpoints(self._kafka, self._generation)
+                if attempt == _ATTEMPTS or newer == checkpoints:
+                    raise
+                log.info("the checkpoints have moved on, starting from the newer ones")
+                checkpoints = newer
+            else:
+                break
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        await self.tail.__aexit__(kind, error, trace)
+
+    async def _start(self, checkpoints: Checkpoints) -> None:
+        self.sequencers, self.watermarks = {}, {}
+        positions: dict[int, int] = {}
+        last: dict[int, LastRecord | None] = {}
+        for partition, (checkpoint, heads) in checkpoints.items():
+            if checkpoint is None:
+                # Only a fold from the very first record counts right. If that is gone, the tail says so.
+                sequencer = Sequencer(self._generation)
+                positions[partition], self.watermarks[partition], last[partition] = 0, 0, None
+            else:
+                sequencer = Sequencer.resume(self._generation, checkpoint, dict(heads))
+                positions[partition], last[partition] = checkpoint.window_start, checkpoint.last
+                self.watermarks[partition] = checkpoint.watermark
+            self.sequencers[partition] = sequencer
+        self.tail = Tail(
+            self._kafka,
+            self._generation.events_topic,
+            positions,
+            partitions=self._generation.partitions,
+            last=last,
+        )
+        await self.tail.__aenter__()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from services.eventlog.records import LogRecord
+from services.contract.envelope import MalformedEnvelope, UnknownEnvelopeVersion, decode_envelope
+from services.eventlog import metrics
+from services.eventlog.reader import TopicReader
+from services.eventlog.records import LogRecord, read_record
 from services.eventlog.sequencer import LastRecord
 
 
@@ -17,14 +20,9 @@ class Tail:
     after a break in the answers of the log (more than about 1.5 s, or any failed answer) before the last record
     has been read again and found to be the same. No consumer group, no automatic reset.
 
-    positions       partition -> next offset to be handed out
-    last            partition -> the last record handed out (or given at the start)
-
-    `async with` connects and compares; raises LogLost, or aiokafka's KafkaError when no broker can be reached.
+    `async with` connects and compares; raises LogLost, or aiokafka's KafkaError (TimeoutError when brokers answer
+    half) when the log cannot be reached.
     """
-
-    positions: dict[int, int]
-    last: dict[int, LastRecord | None]
 
     def __init__(
         self,
@@ -36,15 +34,39 @@ class Tail:
         last: Mapping[int, LastRecord | None] | None = None,
         committed_only: bool = False,
     ) -> None:
-        """`partitions`: of the topic, when `positions` names only some of them (default: as many as it names)."""
+        """`positions`: partition -> the first offset to hand out. `last`: partition -> a record read earlier.
+
+        `partitions`: of the topic, when `positions` names only some of them (default: as many as it names).
+        """
+        self._topic = topic
+        self._partitions = len(positions) if partitions is None else partitions
+        self._reader = TopicReader(
+            kafka,
+            topic,
+            positions,
+            last={} if last is None else last,
+            identify=_event_id,
+            committed_only=committed_only,
+        )
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """Partition -> next offset to be handed out. To be read only."""
+        return self._reader.positions
+
+    @property
+    def last(self) -> dict[int, LastRecord | None]:
+        """Partition -> the last record handed out, or the one given at the start. To be read only."""
+        return self._reader.last
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        await self._reader.__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        await self._reader.__aexit__(kind, error, trace)
 
     async def batch(self, timeout_ms: int) -> dict[int, list[LogRecord]]:
         """The next records by partition; {} when none came within about `timeout_ms`, and also earlier.
@@ -53,13 +75,30 @@ class Tail:
         connections are not raised: the tail reconnects, and `proven_current` stands still. Cancelling it loses
         no record.
         """
-        raise NotImplementedError
+        fetched = await self._reader.batch(timeout_ms)
+        partitions = self._partitions
+        batch: dict[int, list[LogRecord]] = {}
+        for partition, records in fetched.items():
+            batch[partition] = read = [
+                read_record(partition, partitions, r.offset, r.timestamp, r.headers, r.value) for r in records
+            ]
+            skipped = sum(record.envelope is None for record in read)
+            if skipped:
+                metrics.SKIPPED.labels(self._topic).inc(skipped)
+        return batch
 
     def proven_current(self) -> float:
         """When (time.monotonic()) the tail was last proven to be at its end; 0.0: never yet.
 
         At that moment the log held, in every partition, nothing but what `batch` has handed out and its caller
-        has come back from. The time is that of the *request* whose answer proved it, hence never too late.
-        While idle it is renewed several times a second, also while nobody waits in `batch`.
+        has come back from (by calling `batch` again). The time is that of the *request* whose answer proved it,
+        hence never too late. While idle it is renewed several times a second, also while nobody waits in `batch`.
         """
-        raise NotImplementedError
+        return self._reader.proven_current()
+
+
+def _event_id(record: Any) -> str:
+    try:
+        return decode_envelope(record.headers).id
+    except (MalformedEnvelope, UnknownEnvelopeVersion):
+        return ""

@@ -1,0 +1,54 @@
+"""What the appender and the transactional writers share: starting an aiokafka producer, and getting rid of one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+log = structlog.get_logger()
+
+MAX_BATCH_BYTES: Final = 512 * 1024
+"""The largest batch handed to a producer: half of what topics take (`topics.MAX_MESSAGE_BYTES`)."""
+
+_ABANDON_S: Final = 2.0
+
+
+async def start(producer: AIOKafkaProducer, timeout_s: float) -> None:
+    """Connect a producer and get its id. Raises KafkaError or TimeoutError; then nothing of it is left behind."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await producer.start()
+    except BaseException:
+        await abandon(producer)
+        raise
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer without waiting for what it has under way.
+
+    Its own `stop` first delivers everything, which after a failure is what must not happen: an idempotent producer
+    would go on repeating the failed batch for ever. So its sender is ended and the connections are cut.
+    """
+    producer._closed = True  # or it complains, when it is collected, that nobody stopped it
+    sender = producer._sender.sender_task
+    if sender is not None:
+        sender.cancel()
+    try:
+        # A connection whose peer does not read may never close by itself.
+        async with asyncio.timeout(_ABANDON_S):
+            await producer.client.close()
+            if sender is not None:
+                await asyncio.wait([sender])
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("a producer was left behind", error=repr(error))
+    _retrieve(sender)
+
+
+def _retrieve(task: asyncio.Task[Any] | None) -> None:
+    """The sender's own end was asked for: its error is no news."""
+    if task is not None and task.done() and not task.cancelled():
+        task.exception()

@@ -1,0 +1,117 @@
+"""The topics of an epoch and every setting of theirs that something depends on, stated rather than inherited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
+
+from services.contract.generation import Generation
+from services.eventlog.consumers import REQUEST_TIMEOUT_MS
+
+log = structlog.get_logger()
+
+GENERATIONS_TOPIC: Final = "generations"
+"""One partition, compacted; key = the epoch as a decimal, value = the JSON of `contract.generation.Generation`."""
+
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+"""The largest batch that a topic takes."""
+
+_READY_S: Final = 20.0
+
+_ALWAYS: Final = {
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "unclean.leader.election.enable": "false",
+    "max.message.bytes": str(MAX_MESSAGE_BYTES),
+    "compression.type": "producer",
+}
+
+# The append time is one of the fold's clocks. Records go by progress (DeleteRecords), never by time; the disk is
+# given back by whole segments, hence segments well below the default of 1 GiB.
+_EVENTS: Final = {
+    **_ALWAYS,
+    "cleanup.policy": "delete",
+    "message.timestamp.type": "LogAppendTime",
+    "segment.bytes": str(256 * 1024 * 1024),
+}
+
+# A starting node reads all of it. Only closed segments are compacted, so they are closed early.
+_COMPACTED: Final = {
+    **_ALWAYS,
+    "cleanup.policy": "compact",
+    "segment.bytes": str(32 * 1024 * 1024),
+    "segment.ms": str(600_000),
+    "min.cleanable.dirty.ratio": "0.2",
+    "max.compaction.lag.ms": str(1_800_000),
+    "delete.retention.ms": str(3_600_000),
+}
+
+
+def durability(replication: int) -> dict[str, str]:
+    """How many replicas must have a record before it is acknowledged: all but one, and at least one."""
+    return {"min.insync.replicas": str(max(1, replication - 1))}
+
+
+def generations_topic(replication: int) -> NewTopic:
+    return _topic(GENERATIONS_TOPIC, 1, replication, _COMPACTED)
+
+
+def epoch_topics(generation: Generation, replication: int) -> list[NewTopic]:
+    """The topics of one epoch."""
+    return [
+        _topic(generation.events_topic, generation.partitions, replication, _EVENTS),
+        _topic(generation.heads_topic, generation.partitions, replication, _COMPACTED),
+        _topic(generation.directory_topic, 1, replication, _COMPACTED),
+    ]
+
+
+async def create_topics(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
+    """Make the topics that are not there yet, and wait until they can be used.
+
+    Raises KafkaError naming the first that cannot be made, tenacity.RetryError when they do not come up.
+    """
+    answer = await admin.create_topics(topics)
+    for name, code, *rest in answer.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise error(f"topic {name}: {rest[0] if rest and rest[0] else error.__name__}")
+        if not code:
+            log.info("topic created", topic=name)
+    usable = AsyncRetrying(
+        retry=retry_if_result(_missing), wait=wait_fixed(0.05), stop=stop_after_delay(_READY_S)
+    )
+    await usable(partition_counts, admin, [topic.name for topic in topics])
+
+
+def _missing(counts: dict[str, int]) -> bool:
+    return not all(counts.values())
+
+
+async def partition_counts(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions with a leader each of these topics has; 0 for one that is not there (yet)."""
+    counts = dict.fromkeys(topics, 0)
+    for topic in await admin.describe_topics(list(counts)):
+        if not topic["error_code"]:
+            counts[topic["topic"]] = sum(partition["leader"] >= 0 for partition in topic["partitions"])
+    return counts
+
+
+@asynccontextmanager
+async def admin_client(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client for the length of a block. Raises KafkaError when no broker can be reached."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, request_timeout_ms=REQUEST_TIMEOUT_MS * 3)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+def _topic(name: str, partitions: int, replication: int, configs: dict[str, str]) -> NewTopic:
+    return NewTopic(name, partitions, replication, topic_configs={**configs, **durability(replication)})
