@@ -201,7 +201,6 @@ class Site:
     database_port: int
     database_name: str
     secrets_dir: str
-    log_level: str = "info"
 
     def nodes(self) -> str:
         """LOCKSTEP_NODES: every channel server, as JSON."""
@@ -226,7 +225,7 @@ class Site:
             "LOCKSTEP_DATABASE_USER": DATABASE_USER,
             "LOCKSTEP_SECRETS_DIR": self.secrets_dir,
             "LOCKSTEP_NODES": self.nodes(),
-            "LOCKSTEP_LOG_LEVEL": self.log_level,
+            "LOCKSTEP_LOG_LEVEL": "info",
             "LOCKSTEP_LOG_FORMAT": "json",
         }
 

