@@ -7,3 +7,4 @@ from typing import Final
 MIGRATION: Final = 0x10C5_0001
 RELAY_DIRECTORY: Final = 0x10C5_0002
 RELAY_EVENTS: Final = 0x10C5_0003
+EPOCH: Final = 0x10C5_0004

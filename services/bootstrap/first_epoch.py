@@ -1,0 +1,115 @@
+"""Bringing an installation up: wait for the servers, migrate, make epoch 1 if there is none. Safe to repeat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+import structlog
+from aiokafka.errors import KafkaError
+from tenacity import (
+    AsyncRetrying,
+    RetryError,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from services.bootstrap.agreement import Disagreement, Step, agree
+from services.bootstrap.records import known_generations, record_generation
+from services.bootstrap.settings import BootstrapSettings
+from services.contract.generation import Generation
+from services.database import locks
+from services.database.engine import connect, is_unavailable
+from services.database.migrate import migrate
+from services.eventlog.epoch import create_generation, generations, is_empty
+from services.eventlog.errors import Fenced, LogLost, WriteFailed
+from services.eventlog.topics import admin_client
+from services.runtime.process import Fatal
+
+log = structlog.get_logger()
+
+_ATTEMPTS: Final = 5
+
+
+async def bootstrap(settings: BootstrapSettings) -> Generation:
+    """Gives the generation in force. Raises Fatal when an operator must decide."""
+    await asyncio.gather(await_kafka(settings), _migrated(settings))
+    async with locked(settings) as connection:
+        database = await known_generations(connection)
+        try:
+            known = await generations(settings.kafka)
+            empty = bool(known) and await is_empty(settings.kafka, known[max(known)])
+            step = agree(known, database, empty)
+            if step is Step.NOTHING:
+                generation = known[max(known)]
+            else:
+                log.info("making the first epoch", because=step.value)
+                generation = known[1] if known else await _create(settings)
+                await record_generation(connection, generation)
+        except (Disagreement, LogLost) as error:
+            raise Fatal(str(error)) from error
+    log.info("ready", epoch=generation.epoch, partitions=generation.partitions)
+    return generation
+
+
+async def await_kafka(settings: BootstrapSettings) -> None:
+    """Wait until a broker answers. Raises Fatal when none does in time."""
+
+    async def ask() -> None:
+        async with admin_client(settings.kafka) as admin:
+            await admin.list_topics()
+
+    patient = AsyncRetrying(
+        retry=retry_if_exception_type((KafkaError, OSError, TimeoutError)),
+        wait=wait_random_exponential(0.1, max=2),
+        stop=stop_after_delay(settings.bootstrap_wait_s),
+    )
+    try:
+        await patient(ask)
+    except RetryError as error:
+        raise Fatal(f"no Kafka broker answers at {settings.kafka} (LOCKSTEP_KAFKA)") from error
+
+
+@asynccontextmanager
+async def locked(settings: BootstrapSettings) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that holds the lock of everybody who makes epochs, for the length of a block."""
+    connection = await connect(settings, "lockstep-bootstrap", statement_timeout_ms=None)
+    try:
+        await connection.execute("select pg_advisory_lock($1)", locks.EPOCH)
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _migrated(settings: BootstrapSettings) -> None:
+    patient = AsyncRetrying(
+        retry=retry_if_exception(is_unavailable),
+        wait=wait_random_exponential(0.1, max=2),
+        stop=stop_after_delay(settings.bootstrap_wait_s),
+    )
+    try:
+        await patient(migrate, settings)
+    except RetryError as error:
+        raise Fatal(
+            f"PostgreSQL does not answer at {settings.database_host}:{settings.database_port}, database "
+            f"{settings.database_name}: {error.last_attempt.exception()}"
+        ) from error
+
+
+async def _create(settings: BootstrapSettings) -> Generation:
+    # Another installation's bootstrap on the same cluster would be seen here; ours are kept apart by the lock.
+    insistent = AsyncRetrying(
+        retry=retry_if_exception_type((Fenced, WriteFailed)),
+        wait=wait_random_exponential(0.2, max=3),
+        stop=stop_after_attempt(_ATTEMPTS),
+        reraise=True,
+    )
+    return await insistent(
+        create_generation, settings.kafka, settings.generation(1), replication=settings.replication
+    )
