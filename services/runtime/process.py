@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
@@ -53,3 +53,17 @@ async def _until_stopped(main: Callable[[T, asyncio.Event], Awaitable[None]], se
     log.info("starting")
     await main(settings, stop)
     log.info("stopped")
+
+
+async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+    """Run `work` until it ends (its exception is raised here) or until `stop` is set, which cancels it."""
+    task = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        task.cancel()
+        await asyncio.wait((task, stopped))
+    if not task.cancelled():
+        task.result()
