@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import aclosing
 
 import msgspec
-from aiokafka.errors import UnknownTopicOrPartitionError
+import structlog
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from services.contract.generation import Generation
 from services.eventlog.committed import read_committed
@@ -15,14 +17,23 @@ from services.eventlog.probe import Probe
 from services.eventlog.topics import (
     GENERATIONS_TOPIC,
     admin_client,
+    await_topics,
     create_topics,
     epoch_topics,
     generations_topic,
-    partition_counts,
 )
 from services.eventlog.transactions import TransactionalWriter
 
-__all__ = ["GENERATIONS_TOPIC", "create_generation", "current_generation", "generations", "is_empty"]
+__all__ = [
+    "GENERATIONS_TOPIC",
+    "await_generation",
+    "create_generation",
+    "current_generation",
+    "generations",
+    "is_empty",
+]
+
+log = structlog.get_logger()
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Generation)
@@ -37,6 +48,22 @@ async def current_generation(kafka: str) -> Generation:
     if not known:
         raise NoGeneration("the log has no generation record: run `python -m services.bootstrap`")
     return known[max(known)]
+
+
+async def await_generation(kafka: str) -> Generation:
+    """`current_generation`, waiting for as long as no broker can be reached. Raises NoGeneration, LogLost."""
+    async for attempt in AsyncRetrying(
+        wait=wait_random_exponential(multiplier=0.2, max=5.0),
+        retry=retry_if_exception_type((KafkaError, TimeoutError)),
+        before_sleep=_say_unreachable,
+    ):
+        with attempt:
+            return await current_generation(kafka)
+    raise AssertionError("retried for ever")
+
+
+def _say_unreachable(attempt: RetryCallState) -> None:
+    log.warning("waiting for the log", error=str(attempt.outcome.exception()) if attempt.outcome else "")
 
 
 async def generations(kafka: str) -> dict[int, Generation]:
@@ -92,7 +119,7 @@ async def is_empty(kafka: str, generation: Generation) -> bool:
     """
     expected = {generation.events_topic: generation.partitions, generation.directory_topic: 1}
     async with admin_client(kafka) as admin:
-        counts = await partition_counts(admin, expected)
+        counts = await await_topics(admin, expected)
     for topic, partitions in expected.items():
         if counts[topic] != partitions:
             raise LogLost(f"topic {topic} has {counts[topic]} partitions that can be used, not {partitions}")
