@@ -1,0 +1,51 @@
+"""Frames as bytes, ready for the wire: made once, written to any number of connections."""
+
+from __future__ import annotations
+
+import msgspec
+
+from channel_server.websocket.framing import prepare_text
+from services.contract.frames import Closed, Gap, Opened, Pong, ServerFrame, encode_frame
+
+
+class _Numbered(msgspec.Struct, frozen=True):
+    at: int
+
+
+_numbered_decoder = msgspec.json.Decoder(_Numbered)
+
+
+def prepared(frame: ServerFrame) -> bytes:
+    """One frame, ready for the wire."""
+    return prepare_text(encode_frame(frame))
+
+
+def event_frame(channel: str, seq: int, id: str, sender: str, at: int, event: bytes) -> bytes:
+    """An `EventFrame`, ready for the wire. `event`: the JSON of `contract.events.shown_body`.
+
+    Written out by hand because it is made for every event of the cell: ids are plain ASCII (the envelope's
+    expression saw to that), numbers are numbers, and the body is JSON already.
+    """
+    head = f'{{"type":"event","channel":"{channel}","seq":{seq},"id":"{id}","sender":"{sender}","at":{at},"event":'
+    return prepare_text(b"%b%b}" % (head.encode("ascii"), event))
+
+
+def event_at(frame: bytes) -> int:
+    """The `at` of a frame that `event_frame` made."""
+    length = frame[1]
+    return _numbered_decoder.decode(frame[2 if length < 126 else 4 if length == 126 else 10 :]).at
+
+
+def opened_frame(channel: str, head: int) -> bytes:
+    return prepared(Opened(channel=channel, head=head))
+
+
+def closed_frame(channel: str, last_seq: int) -> bytes:
+    return prepared(Closed(channel=channel, last_seq=last_seq))
+
+
+def gap_frame(channel: str, first: int, last: int) -> bytes:
+    return prepared(Gap(channel=channel, from_=first, to=last))
+
+
+PONG = prepared(Pong())

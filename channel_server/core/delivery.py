@@ -1,0 +1,442 @@
+"""Delivery: one ring for all, and for each connection no more than where it stands.
+
+A subscriber is *live* in a channel (in the channel's audience: shown each event as it comes) or *lagging* in it (a
+`lag` entry: the last seq it was shown, and the membership under which it was). It lags because it resumed, because
+its buffer is above the high-water mark (*behind*), or because the node holds everything back. A subscriber that
+falls behind leaves an audience only when the channel's next event comes, so that memory is bounded by its channels
+and nothing is copied. `catch_up` brings laggards to the head in bounded steps and makes them live again; there, and
+only there, a gap is found.
+
+Guarantees, per connection and channel, between `opened` (or the resume) and `closed`: the seqs shown are exactly
+last + 1, last + 2, ..., interrupted only by `gap` frames that name the missing. No event is shown at which the person
+was not a member by then, as far as this node knew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from channel_server.core.compose import closed_frame, gap_frame, opened_frame
+from channel_server.core.directory import Directory, Membership, MembershipChanged, User
+from channel_server.core.limits import Limits
+from channel_server.core.ports import Link
+from channel_server.core.ring import Ring, Stretch
+
+_NOT_OPEN: Final = -1
+"""In place of a last seq: the client has not been told of the channel."""
+
+_NEVER: Final = -1
+"""In place of a membership: none that anybody can have, so that settling begins with `closed`."""
+
+
+class Lag(NamedTuple):
+    last: int
+    membership: Membership
+
+
+class Turn(NamedTuple):
+    """A member event: its `place` among the frames published with it."""
+
+    place: int
+    user_ids: Sequence[str]
+    version: int
+    member: bool
+
+
+class Subscriber:
+    """A connected client as delivery sees it.
+
+    pending     bytes that its next write begins with, often shared with others; None while it is behind
+    lag         the channels in which it is not live, by id
+    unresolved  channels it named when it resumed without being a member: the last seq it named
+    """
+
+    __slots__ = ("behind_since", "lag", "link", "pending", "scheduled", "unresolved", "user")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.user: User | None = None
+        self.pending: bytes | None = b""
+        self.lag: dict[str, Lag] = {}
+        self.unresolved: dict[str, int] = {}
+        self.scheduled = False
+        self.behind_since = 0.0
+
+
+class _Audience:
+    __slots__ = ("ahead", "live")
+
+    def __init__(self) -> None:
+        self.live: set[Subscriber] = set()
+        self.ahead: set[Subscriber] = set()
+        """Lagging the other way: they have been shown, by another node, what has not come here yet."""
+
+
+class Counts:
+    """What delivery has done since it began, for the metrics; added to once a batch, never per delivery."""
+
+    __slots__ = ("behind", "closed", "deliveries", "gaps", "opened", "replayed", "writes")
+
+    def __init__(self) -> None:
+        self.deliveries = 0
+        self.writes = 0
+        self.replayed = 0
+        self.gaps = 0
+        self.behind = 0
+        self.opened = 0
+        self.closed = 0
+
+
+class Delivery:
+    """All subscribers of a node. `head_of(channel)` is the last seq that was published (0: none)."""
+
+    def __init__(
+        self, ring: Ring, directory: Directory, head_of: Callable[[str], int], limits: Limits
+    ) -> None:
+        self._ring = ring
+        self._directory = directory
+        self._head_of = head_of
+        self._limits = limits
+        self._audiences: dict[str, _Audience] = {}
+        self._of_user: dict[str, list[Subscriber]] = {}
+        self._touched: list[Subscriber] = []
+        self._flushed = 0
+        self._ready: deque[Subscriber] = deque()
+        self._stretches: dict[tuple[str, int], Stretch | None] = {}
+        self.behind: set[Subscriber] = set()
+        self.held = False
+        """While set, nothing is shown; connections fall behind without being so."""
+        self.counts = Counts()
+
+    # --- coming and going -------------------------------------------------------------------------------------
+
+    def join(self, subscriber: Subscriber, user: User, named: Mapping[str, int]) -> dict[str, int]:
+        """Subscribe to all of the person's channels; `named` is what the client resumes from.
+
+        Gives the heads for `welcome`. Channels named without being a member wait in `unresolved` for a membership,
+        or for `settle_unresolved`. Nothing is written before the next `catch_up`.
+        """
+        subscriber.user = user
+        self._of_user.setdefault(user.id, []).append(subscriber)
+        heads: dict[str, int] = {}
+        for channel, membership in user.memberships.items():
+            if not membership & 1:
+                continue
+            head = self._head_of(channel)
+            last = named.get(channel)
+            if last != head:
+                heads[channel] = head
+            if last is None or last == head:
+                self._audience(channel).live.add(subscriber)
+            else:
+                self._lag(subscriber, channel, Lag(last, membership))
+        for channel, last in named.items():
+            if not user.memberships.get(channel, 0) & 1:
+                subscriber.unresolved[channel] = last
+        return heads
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """The connection is over. Harmless when it never joined."""
+        user = subscriber.user
+        if user is None:
+            return
+        subscriber.user = None
+        of_user = self._of_user[user.id]
+        of_user.remove(subscriber)
+        if not of_user:
+            del self._of_user[user.id]
+        for channel in user.memberships:
+            audience = self._audiences.get(channel)
+            if audience is not None:
+                audience.live.discard(subscriber)
+                audience.ahead.discard(subscriber)
+                self._drop_if_empty(channel, audience)
+        subscriber.lag.clear()
+        subscriber.unresolved.clear()
+        subscriber.pending = b""
+        self.behind.discard(subscriber)
+
+    def of_user(self, user_id: str) -> Sequence[Subscriber]:
+        """The person's connections on this node."""
+        return self._of_user.get(user_id, ())
+
+    def settle_unresolved(self, subscriber: Subscriber) -> None:
+        """The wait is over: tell the client that the channels it named are closed to it."""
+        unresolved, subscriber.unresolved = subscriber.unresolved, {}
+        for channel, last in unresolved.items():
+            self._lag(subscriber, channel, Lag(last, _NEVER))
+
+    # --- a batch of the tail -----------------------------------------------------------------------------------
+
+    def publish(
+        self, channel: str, shown: int, frames: Sequence[bytes], turns: Sequence[Turn] = ()
+    ) -> list[MembershipChanged]:
+        """Show a channel's next events, `shown` + 1 and so on, to those who may see them; `flush` writes.
+
+        The frames are in the ring already. Gives the changes of membership that the turns among them made.
+        """
+        changes: list[MembershipChanged] = []
+        begin = 0
+        for turn in turns:
+            # Who is removed does not see the event that removes; who is added sees what comes after.
+            cut = turn.place + turn.member
+            if any(user_id in self._of_user for user_id in turn.user_ids):
+                self._show(channel, shown + begin, frames[begin:cut])
+                begin = cut
+            for user_id in turn.user_ids:
+                change = self._directory.set_member(channel, user_id, turn.version, turn.member)
+                if change is not None:
+                    changes.append(change)
+                    self.membership_changed(change, shown + cut)
+        self._show(channel, shown + begin, frames[begin:])
+        audience = self._audiences.get(channel)
+        if audience is not None and audience.ahead:
+            head = shown + len(frames)
+            for subscriber in [s for s in audience.ahead if s.lag[channel].last <= head]:
+                audience.ahead.discard(subscriber)
+                self._schedule(subscriber)
+        return changes
+
+    def _show(self, channel: str, shown: int, frames: Sequence[bytes]) -> None:
+        audience = self._audiences.get(channel)
+        if audience is None or not frames or not audience.live:
+            return
+        live = audience.live
+        missed: list[Subscriber] = []
+        if self.held:
+            missed.extend(live)
+        else:
+            payload = frames[0] if len(frames) == 1 else b"".join(frames)
+            joined: dict[bytes, bytes] = {}
+            touch = self._touched.append
+            for subscriber in live:
+                pending = subscriber.pending
+                if not pending:
+                    if pending is None:
+                        missed.append(subscriber)
+                    else:
+                        subscriber.pending = payload
+                        touch(subscriber)
+                else:
+                    # Subscribers of the same channels share the joined bytes too.
+                    both = joined.get(pending)
+                    if both is None:
+                        both = joined[pending] = pending + payload
+                    subscriber.pending = both
+            self.counts.deliveries += (len(live) - len(missed)) * len(frames)
+        for subscriber in missed:
+            assert subscriber.user is not None
+            live.discard(subscriber)
+            self._lag(subscriber, channel, Lag(shown, subscriber.user.memberships[channel]))
+
+    def flush(self) -> bool:
+        """Write to the next `Limits.slice` connections, one write each. True while there are more."""
+        touched, high_water = self._touched, self._limits.high_water
+        begin = self._flushed
+        end = self._flushed = min(begin + self._limits.slice, len(touched))
+        for place in range(begin, end):
+            subscriber = touched[place]
+            pending = subscriber.pending
+            if pending:
+                subscriber.pending = b""
+                link = subscriber.link
+                link.write_prepared(pending)
+                if link.buffered() > high_water:
+                    self.fall_behind(subscriber)
+        self.counts.writes += end - begin
+        if end < len(touched):
+            return True
+        self._touched = []
+        self._flushed = 0
+        return False
+
+    def write(self, subscriber: Subscriber, frame: bytes) -> None:
+        """Write a frame after whatever is pending, together with it when there is something."""
+        if subscriber.pending:
+            subscriber.pending += frame
+        else:
+            subscriber.link.write_prepared(frame)
+
+    def write_with_batch(self, subscriber: Subscriber, frame: bytes) -> None:
+        """As `write`, but left for the `flush` that follows, so that a batch costs a connection one write."""
+        if subscriber.pending == b"":
+            subscriber.pending = frame
+            self._touched.append(subscriber)
+        else:
+            self.write(subscriber, frame)
+
+    # --- behind, and back ----------------------------------------------------------------------------------------
+
+    def fall_behind(self, subscriber: Subscriber) -> None:
+        """Its buffer is above the high-water mark: write nothing more but answers."""
+        if subscriber.pending is None:
+            return
+        if subscriber.pending:
+            subscriber.link.write_prepared(subscriber.pending)
+        subscriber.pending = None
+        self.behind.add(subscriber)
+        self.counts.behind += 1
+
+    def drained(self, subscriber: Subscriber) -> None:
+        """Its buffer is at or below the low-water mark. Harmless when it was not behind."""
+        if subscriber.pending is None:
+            subscriber.pending = b""
+            subscriber.behind_since = 0.0
+            self.behind.discard(subscriber)
+            if subscriber.lag:
+                self._schedule(subscriber)
+
+    @property
+    def has_laggards(self) -> bool:
+        """Whether `catch_up` has something to do now."""
+        return bool(self._ready) and not self.held
+
+    def catch_up(self) -> bool:
+        """Bring some laggards one step further. True while there is more to do now."""
+        if self.held:
+            return False
+        written = 0
+        self._stretches.clear()
+        while self._ready and written < self._limits.chunk * 4:
+            subscriber = self._ready.popleft()
+            subscriber.scheduled = False
+            if subscriber.user is not None and subscriber.pending is not None:
+                written += 1024 + self._step(subscriber, subscriber.user)
+        return bool(self._ready)
+
+    def _step(self, subscriber: Subscriber, user: User) -> int:
+        """One write of about `Limits.chunk` bytes at most; gives its size."""
+        parts: list[bytes] = [subscriber.pending] if subscriber.pending else []
+        subscriber.pending = b""
+        room = self._limits.chunk
+        unfinished = False
+        for channel in list(subscriber.lag):
+            if room <= 0:
+                unfinished = True
+                break
+            room -= self._advance(subscriber, user, channel, room, parts)
+            lag = subscriber.lag.get(channel)
+            if lag is not None and lag.last < self._head_of(channel):
+                unfinished = True
+        size = 0
+        if parts:
+            data = b"".join(parts)
+            size = len(data)
+            subscriber.link.write_prepared(data)
+            if subscriber.link.buffered() > self._limits.high_water:
+                self.fall_behind(subscriber)
+                return size
+        if unfinished:
+            self._schedule(subscriber)
+        return size
+
+    def _advance(
+        self, subscriber: Subscriber, user: User, channel: str, room: int, parts: list[bytes]
+    ) -> int:
+        """Take one lagging channel towards its head; gives the bytes added to `parts`."""
+        last, membership = subscriber.lag[channel]
+        head = self._head_of(channel)
+        now = user.memberships.get(channel, 0)
+        size = 0
+        if membership != now:
+            # Whatever happened meanwhile, it was not this membership all along.
+            if last != _NOT_OPEN:
+                parts.append(closed_frame(channel, last))
+                self.counts.closed += 1
+            self._caught_up(subscriber, channel, live=bool(now & 1))
+            if now & 1:
+                parts.append(opened_frame(channel, head))
+                self.counts.opened += 1
+            return 200
+        if last < head:
+            stretch = self._since(channel, last, room)
+            first = head + 1 if stretch is None else stretch.first
+            if first > last + 1:
+                parts.append(gap_frame(channel, last + 1, first - 1))
+                self.counts.gaps += 1
+                size += 150
+            if stretch is not None:
+                parts.append(stretch.frames)
+                self.counts.replayed += stretch.last - stretch.first + 1
+                size += len(stretch.frames)
+            last = head if stretch is None else stretch.last
+            subscriber.lag[channel] = Lag(last, membership)
+        if last == head:
+            self._caught_up(subscriber, channel, live=True)
+        elif last > head:
+            self._audience(channel).ahead.add(subscriber)
+        return size
+
+    def _since(self, channel: str, last: int, room: int) -> Stretch | None:
+        # After a hold or a restart many connections ask for the same: it is joined once a round.
+        key = (channel, last)
+        stretch = self._stretches.get(key)
+        if stretch is None or len(stretch.frames) > room:
+            stretch = self._stretches[key] = self._ring.since(channel, last, room)
+        return stretch
+
+    # --- memberships -----------------------------------------------------------------------------------------------
+
+    def membership_changed(self, change: MembershipChanged, head: int | None = None) -> None:
+        """Tell the person's connections. `head`: the last seq published before the change (default: the channel's)."""
+        channel = change.channel
+        member = bool(change.after & 1)
+        for subscriber in self._of_user.get(change.user_id, ()):
+            at = self._head_of(channel) if head is None else head
+            audience = self._audiences.get(channel)
+            is_live = audience is not None and subscriber in audience.live
+            if channel in subscriber.lag:
+                self._schedule(
+                    subscriber
+                )  # settled there: closed, and opened at the head when a member again
+            elif member and channel in subscriber.unresolved:
+                self._lag(subscriber, channel, Lag(subscriber.unresolved.pop(channel), change.after))
+            elif self.held or subscriber.pending is None:
+                if is_live:
+                    assert audience is not None
+                    audience.live.discard(subscriber)
+                    self._lag(subscriber, channel, Lag(at, change.before))
+                elif member:
+                    self._lag(subscriber, channel, Lag(_NOT_OPEN, _NEVER))
+            elif is_live and not member:
+                assert audience is not None
+                audience.live.discard(subscriber)
+                self._drop_if_empty(channel, audience)
+                self.write(subscriber, closed_frame(channel, at))
+                self.counts.closed += 1
+            elif member and not is_live:
+                self._audience(channel).live.add(subscriber)
+                self.write(subscriber, opened_frame(channel, at))
+                self.counts.opened += 1
+
+    # --- bookkeeping -----------------------------------------------------------------------------------------------
+
+    def _audience(self, channel: str) -> _Audience:
+        audience = self._audiences.get(channel)
+        if audience is None:
+            audience = self._audiences[channel] = _Audience()
+        return audience
+
+    def _drop_if_empty(self, channel: str, audience: _Audience) -> None:
+        if not audience.live and not audience.ahead:
+            self._audiences.pop(channel, None)
+
+    def _lag(self, subscriber: Subscriber, channel: str, lag: Lag) -> None:
+        subscriber.lag[channel] = lag
+        self._schedule(subscriber)
+
+    def _caught_up(self, subscriber: Subscriber, channel: str, live: bool) -> None:
+        del subscriber.lag[channel]
+        audience = self._audience(channel)
+        audience.ahead.discard(subscriber)
+        if live:
+            audience.live.add(subscriber)
+        else:
+            self._drop_if_empty(channel, audience)
+
+    def _schedule(self, subscriber: Subscriber) -> None:
+        if not subscriber.scheduled and subscriber.pending is not None:
+            subscriber.scheduled = True
+            self._ready.append(subscriber)

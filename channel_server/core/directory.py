@@ -1,0 +1,178 @@
+"""The read model: who is who, who is in which channel, which keys sign, which sessions have ended.
+
+Fed by directory records and, for memberships, also by the member events of the channels themselves; the higher
+version wins, so that neither source can undo the other. Held in memory for the whole cell: lean on purpose.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from services.contract.directory import (
+    ChannelRecord,
+    DirectoryRecord,
+    KeyRecord,
+    MemberRecord,
+    UserRecord,
+)
+
+Membership = int
+"""version * 2 + (1 if a member): one small number, and equal exactly when nothing has changed. 0: unknown."""
+
+
+class User:
+    """A person. `version` 0: only memberships are known so far."""
+
+    __slots__ = ("active", "id", "memberships", "version", "workspace_id")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.workspace_id = ""
+        self.active = False
+        self.version = 0
+        self.memberships: dict[str, Membership] = {}
+
+
+class _Channel:
+    __slots__ = ("archived", "id", "version")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.archived = False
+        self.version = 0
+
+
+class MembershipChanged(NamedTuple):
+    channel: str
+    user_id: str
+    before: Membership
+    after: Membership
+
+
+class UserChanged(NamedTuple):
+    user_id: str
+    active: bool
+
+
+class SessionRevoked(NamedTuple):
+    session_id: str
+
+
+Change = MembershipChanged | UserChanged | SessionRevoked
+
+
+def member_key(channel: str, user_id: str) -> str:
+    """The directory key of a membership, as `MemberRecord.key`."""
+    return f"member:{channel}:{user_id}"
+
+
+class Directory:
+    def __init__(self) -> None:
+        self.users: dict[str, User] = {}
+        self.keys: dict[str, Ed25519PublicKey] = {}
+        """The active public keys by kid: what tokens are checked with."""
+        self._channels: dict[str, _Channel] = {}
+        self._key_versions: dict[str, int] = {}
+        self._revoked: dict[str, tuple[int, int]] = {}
+
+    def apply(self, record: DirectoryRecord) -> Change | None:
+        """Take one record; None when it is older than what is known or changes nobody's rights."""
+        if isinstance(record, MemberRecord):
+            return self.set_member(record.channel_id, record.user_id, record.version, record.member)
+        if isinstance(record, UserRecord):
+            return self._set_user(record)
+        if isinstance(record, ChannelRecord):
+            channel = self._channel(record.id)
+            if record.version > channel.version:
+                channel.version, channel.archived = record.version, record.archived
+        elif isinstance(record, KeyRecord):
+            self._set_key(record)
+        elif record.session_id not in self._revoked:
+            self._revoked[record.session_id] = (record.version, record.until_ms)
+            return SessionRevoked(record.session_id)
+        return None
+
+    def set_member(self, channel: str, user_id: str, version: int, member: bool) -> MembershipChanged | None:
+        """One membership's state at `version`, from either source; None when something newer is known."""
+        user = self._user(user_id)
+        before = user.memberships.get(channel, 0)
+        if version <= before >> 1:
+            return None
+        after = version << 1 | member
+        user.memberships[self._channel(channel).id] = after
+        return MembershipChanged(channel, user_id, before, after)
+
+    def membership(self, channel: str, user_id: str) -> Membership:
+        user = self.users.get(user_id)
+        return 0 if user is None else user.memberships.get(channel, 0)
+
+    def is_archived(self, channel: str) -> bool:
+        known = self._channels.get(channel)
+        return known is not None and known.archived
+
+    def is_revoked(self, session_id: str) -> bool:
+        return session_id in self._revoked
+
+    def holds(self, key: str, version: int) -> bool:
+        """Whether the entity `key` is known at `version` or newer (`contract.directory.directory_at`)."""
+        kind, _, rest = key.partition(":")
+        held = 0
+        if kind == "member":
+            channel, _, user_id = rest.partition(":")
+            held = self.membership(channel, user_id) >> 1
+        elif kind == "user":
+            user = self.users.get(rest)
+            held = 0 if user is None else user.version
+        elif kind == "channel":
+            known = self._channels.get(rest)
+            held = 0 if known is None else known.version
+        elif kind == "key":
+            held = self._key_versions.get(rest, 0)
+        elif kind == "revoked":
+            held = self._revoked.get(rest, (0, 0))[0]
+        return 0 < version <= held
+
+    def forget_revoked(self, now_ms: int) -> None:
+        """Drop revocations that no unexpired token can need any more."""
+        for session_id in [s for s, (_, until) in self._revoked.items() if until < now_ms]:
+            del self._revoked[session_id]
+
+    def sizes(self) -> dict[str, int]:
+        """How many entities of each kind are held, for the metrics."""
+        return {"users": len(self.users), "channels": len(self._channels), "revoked": len(self._revoked)}
+
+    def _set_user(self, record: UserRecord) -> UserChanged | None:
+        user = self._user(record.id)
+        if record.version <= user.version:
+            return None
+        user.version, user.active, user.workspace_id = record.version, record.active, record.workspace_id
+        return UserChanged(record.id, record.active)
+
+    def _set_key(self, record: KeyRecord) -> None:
+        if record.version <= self._key_versions.get(record.kid, 0):
+            return
+        self._key_versions[record.kid] = record.version
+        self.keys.pop(record.kid, None)
+        if record.active:
+            try:
+                key = load_pem_public_key(record.public_key.encode())
+            except ValueError:
+                return  # unreadable: tokens signed with it are refused
+            if isinstance(key, Ed25519PublicKey):
+                self.keys[record.kid] = key
+
+    def _user(self, user_id: str) -> User:
+        user = self.users.get(user_id)
+        if user is None:
+            user = self.users[user_id] = User(user_id)
+        return user
+
+    def _channel(self, channel: str) -> _Channel:
+        # Its id is the one string object that all memberships of the channel share.
+        known = self._channels.get(channel)
+        if known is None:
+            known = self._channels[channel] = _Channel(channel)
+        return known

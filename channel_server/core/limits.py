@@ -1,0 +1,75 @@
+"""How much is allowed: every bound of the core in one place, and the token bucket that rates are judged by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """Seconds, bytes and counts. The defaults suit people; a stack under test may set others."""
+
+    # a connection
+    connect_timeout: float = 10.0
+    heartbeat: float = 25.0
+    connections_per_user: int = 50
+    bad_frames: int = 10
+    """So many frames that cannot be read are answered by `error`; the next one closes."""
+
+    # inbound
+    connection_rate: float = 50.0
+    connection_burst: float = 200.0
+    user_rate: float = 100.0
+    user_burst: float = 400.0
+    flooding_burst: float = 500.0
+    """Refusals for going too fast, after which (refilled at `connection_rate`) the connection is closed."""
+    sends_per_connection: int = 256
+    sends_per_node: int = 20_000
+    send_timeout: float = 15.0
+    """How long a send waits for its verdict before it is refused with `log_unavailable`: longer than the log takes to
+    fail an append, which is the better answer."""
+
+    # waiting for the directory
+    directory_wait: float = 5.0
+    member_wait: float = 1.0
+    connect_wait: float = 2.0
+    waits_per_node: int = 20_000
+
+    # delivery
+    high_water: int = 64 * 1024
+    """Buffered bytes above which a connection is behind: the same as the connection's own mark."""
+    chunk: int = 64 * 1024
+    """Bytes of replay written to one connection at a time."""
+    hard_limit: int = 2 * 1024 * 1024
+    """Buffered bytes at which a connection is ended at once, whatever it was that filled it."""
+    behind_timeout: float = 30.0
+    slice: int = 500
+    """Connections written to before the event loop gets its turn."""
+
+    # freshness
+    late: float = 1.0
+    """Age of the events tail's last proof beyond which the node takes no sends and is not ready."""
+    hold: float = 2.0
+    """Age of the directory tail's last proof beyond which nothing is shown to anybody."""
+    stale: float = 15.0
+    """How long events may go on while the directory does not, before connections are closed."""
+
+
+class TokenBucket:
+    """`rate` tokens a second, `burst` at most. Starts full."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """0.0 when a token was there and is taken; else the seconds until there will be one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        return (1.0 - self._tokens) / self._rate

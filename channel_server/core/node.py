@@ -1,0 +1,239 @@
+"""A node: connections, the events tail and the directory tail meet here, and nothing else decides.
+
+The shell calls in, one call at a time. After records it calls `flush` until that gives False, and whenever
+`has_laggards` it calls `catch_up` likewise, letting other work run in between.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+
+from channel_server.core.compose import event_at, event_frame
+from channel_server.core.delivery import Subscriber, Turn
+from channel_server.core.directory import SessionRevoked, UserChanged, member_key
+from channel_server.core.limits import Limits
+from channel_server.core.numbering import Numbering
+from channel_server.core.ports import Clock, Link, Log
+from channel_server.core.posting import post
+from channel_server.core.sends import Accepted, Answer, Outgoing, Refusal, Waiter
+from channel_server.core.session import Session
+from channel_server.core.state import FRESH, State
+from services.contract.directory import DirectoryRecord
+from services.contract.events import MembersAdded, MembersRemoved, read_event, shown_body
+from services.eventlog.records import LogRecord
+from services.eventlog.sequencer import Kind, Sequencer
+
+_MEMBER_EVENTS = ("members.added", "members.removed")
+
+
+class _Run:
+    """The events that one batch adds to a channel: numbers `shown` + 1 and on."""
+
+    __slots__ = ("frames", "shown", "turns")
+
+    def __init__(self, shown: int) -> None:
+        self.shown = shown
+        self.frames: list[bytes] = []
+        self.turns: list[Turn] = []
+
+
+class NodeCounts:
+    """What the node has done since it began, for the metrics."""
+
+    __slots__ = ("events", "malformed", "records", "verdicts")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.malformed = 0
+        self.events = 0
+        self.verdicts = [0] * len(Kind)
+
+
+class Node:
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        sequencers: Mapping[int, Sequencer],
+        clock: Clock,
+        log: Log,
+        limits: Limits,
+        ring_bytes: int,
+        other_nodes: Sequence[str],
+        rng: random.Random,
+    ) -> None:
+        self.state = State(
+            epoch=epoch,
+            numbering=Numbering(sequencers),
+            clock=clock,
+            log=log,
+            limits=limits,
+            ring_bytes=ring_bytes,
+            other_nodes=other_nodes,
+            rng=rng,
+        )
+        self.sessions: dict[int, Session] = {}
+        """Every open connection by its number, in the order in which they came."""
+        self._numbers = count(1)
+        self.counts = NodeCounts()
+
+    # --- clients ---------------------------------------------------------------------------------------------------
+
+    def connected(self, link: Link) -> Session:
+        """A WebSocket is open."""
+        session = Session(link, self.state, next(self._numbers))
+        self.sessions[session.number] = session
+        return session
+
+    def disconnected(self, session: Session) -> None:
+        """A WebSocket is gone."""
+        session.disconnected()
+        self.sessions.pop(session.number, None)
+
+    def drained(self, session: Session) -> None:
+        """Its buffer has fallen to the low-water mark."""
+        self.state.delivery.drained(session)
+
+    # --- the log -----------------------------------------------------------------------------------------------------
+
+    def records(self, partition: int, records: Iterable[LogRecord]) -> None:
+        """Fold the partition's next records, show what is new, answer the sends that they decide.
+
+        What has to be written waits for `flush`; call it until it gives False before the next records.
+        """
+        state, counts = self.state, self.counts
+        apply = state.numbering.sequencers[partition].apply
+        ring, sends = state.ring, state.sends
+        runs: dict[str, _Run] = {}
+        decided: list[tuple[list[Outgoing], Answer]] = []
+        for record in records:
+            counts.records += 1
+            envelope = record.envelope
+            if envelope is None:
+                counts.malformed += 1
+                continue
+            verdict = apply(record.offset, record.appended, envelope, record.digest)
+            counts.verdicts[verdict.kind] += 1
+            channel, seq = envelope.channel, verdict.seq
+            if verdict.kind is Kind.NUMBERED and seq is not None:
+                kind, body = shown_body(record.value)
+                frame = event_frame(channel, seq, envelope.id, envelope.sender, verdict.now, body)
+                ring.add(channel, seq, frame)
+                run = runs.get(channel)
+                if run is None:
+                    run = runs[channel] = _Run(seq - 1)
+                if kind in _MEMBER_EVENTS:
+                    event = read_event(body)
+                    if isinstance(event, MembersAdded | MembersRemoved):
+                        added = isinstance(event, MembersAdded)
+                        run.turns.append(Turn(len(run.frames), event.user_ids, event.version, added))
+                run.frames.append(frame)
+            if sends:
+                judged = sends.judged(channel, envelope.sender, envelope.id, record.digest, verdict)
+                if judged is not None:
+                    decided.append(judged)
+        for channel, run in runs.items():
+            counts.events += len(run.frames)
+            for change in state.delivery.publish(channel, run.shown, run.frames, run.turns):
+                state.waits.advance(member_key(channel, change.user_id))
+        for answered, answer in decided:
+            for outgoing in answered:
+                outgoing.answer(self._with_original_time(outgoing.channel, answer))
+
+    def _with_original_time(self, channel: str, answer: Answer) -> Answer:
+        """A duplicate's `at` is the original's, as long as the ring still holds it."""
+        if isinstance(answer, Accepted) and answer.duplicate:
+            frame = self.state.ring.get(channel, answer.seq)
+            if frame is not None:
+                return answer._replace(at=event_at(frame))
+        return answer
+
+    def post(self, channel: str, sender: str, id: str, value: bytes, waiter: Waiter) -> Refusal | None:
+        """Append an event for somebody who may do this (the internal API); None: the waiter will be answered."""
+        if self.state.draining:
+            return Refusal("draining", "this node is shutting down")
+        return post(self.state, channel, sender, id, value, waiter)
+
+    def appends_failed(self) -> int:
+        """The log failed an append and all behind it: nothing of these connections may overtake; gives how many."""
+        return self.state.sends.fail_unconfirmed()
+
+    # --- the directory -----------------------------------------------------------------------------------------------
+
+    def directory_records(self, records: Iterable[DirectoryRecord]) -> None:
+        state = self.state
+        for record in records:
+            change = state.directory.apply(record)
+            if isinstance(change, UserChanged):
+                if not change.active:
+                    self._end_each(state.delivery.of_user(change.user_id), "deactivated")
+            elif isinstance(change, SessionRevoked):
+                self._end_each(state.by_session.get(change.session_id, ()), "session_revoked")
+            elif change is not None:
+                state.delivery.membership_changed(change)
+            state.waits.advance(record.key)
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def proven(self, events: float, directory: float) -> None:
+        """When each tail was last proven to be at its end (monotonic seconds). Call it after every batch."""
+        state = self.state
+        state.freshness.events_proven = events
+        state.freshness.directory_proven = directory
+        now = state.clock.monotonic()
+        state.delivery.held = state.freshness.must_hold(now)
+        if not state.delivery.held:
+            state.waits.advance(FRESH)
+
+    def tick(self) -> None:
+        """Deadlines. Call it several times a second."""
+        state = self.state
+        now = state.clock.monotonic()
+        state.waits.expire(now)
+        state.sends.expire(now)
+        if state.freshness.must_hold(now):
+            state.delivery.held = True
+        if state.freshness.must_give_up(now):
+            self.end_all("directory_stale")
+        self._end_the_slow(now)
+
+    def _end_the_slow(self, now: float) -> None:
+        limits = self.state.limits
+        for subscriber in list(self.state.delivery.behind):
+            buffered = subscriber.link.buffered()
+            if not subscriber.behind_since:
+                subscriber.behind_since = now
+            if buffered > limits.hard_limit or now - subscriber.behind_since > limits.behind_timeout:
+                self._end_each([subscriber], "too_slow")
+
+    def end_all(self, close: str) -> None:
+        """Close every connection with a name of `contract.codes.CLOSES`."""
+        self._end_each(self.sessions.values(), close)
+
+    def _end_each(self, subscribers: Iterable[Subscriber], close: str) -> None:
+        for subscriber in list(subscribers):
+            if isinstance(subscriber, Session):
+                subscriber.end(close)
+
+    def log_lost(self) -> None:
+        """What was shown may be no log's any more: tell everybody to forget it."""
+        for session in list(self.sessions.values()):
+            session.forget_positions()
+            session.end("log_lost")
+
+    # --- what the shell does next --------------------------------------------------------------------------------------
+
+    @property
+    def has_laggards(self) -> bool:
+        """Whether `catch_up` has something to do."""
+        return self.state.delivery.has_laggards
+
+    def flush(self) -> bool:
+        """Write to some of those whom the last records concern; True while there are more."""
+        return self.state.delivery.flush()
+
+    def catch_up(self) -> bool:
+        """Bring some laggards a step further; True while there is more to do now."""
+        return self.state.delivery.catch_up()

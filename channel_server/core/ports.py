@@ -1,0 +1,40 @@
+"""What the core needs of the world: a clock, a way out to one client, a way into the log."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from channel_server.core.sends import Outgoing
+
+
+class Clock(Protocol):
+    def monotonic(self) -> float:
+        """Seconds, of a clock that never jumps."""
+
+    def wall_ms(self) -> int:
+        """Unix milliseconds."""
+
+
+class Link(Protocol):
+    """One client's connection. Nothing it does may call back into the core before it returns."""
+
+    def write_prepared(self, frames: bytes) -> None:
+        """Write complete frames; dropped silently once the connection is closing."""
+
+    def buffered(self) -> int:
+        """Bytes written that the socket has not taken yet."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin to close; nothing is written or received afterwards."""
+
+    def abort(self) -> None:
+        """End the connection now; what is buffered is thrown away."""
+
+
+class Log(Protocol):
+    def append(self, outgoing: Outgoing, stamped: int, value: bytes) -> bool:
+        """Hand one record to the log. False: too many are under way, nothing was handed over.
+
+        `outgoing.confirmed` is set once the log has it; a failure is told to `Sends`. What became of the message
+        is seen in the tail.
+        """

@@ -1,0 +1,424 @@
+"""One connection's conversation: connect, then sends and heartbeats, until somebody ends it.
+
+    CONNECTING --connect--> ADMITTING --welcome--> LIVE --> ENDED
+
+ADMITTING lasts while a key or a person may be a moment ahead of this node's directory, or while the node holds
+everything back. Sends of one channel are taken strictly in order: one that waits holds those behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import IntEnum
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from channel_server.core.admission import Admitted, Denied, NotYet, admit
+from channel_server.core.compose import PONG, prepared
+from channel_server.core.delivery import Subscriber
+from channel_server.core.limits import TokenBucket
+from channel_server.core.ports import Link
+from channel_server.core.posting import may_post, post_message
+from channel_server.core.sends import Accepted, Answer, LogFailed, Refusal
+from channel_server.core.state import FRESH, State
+from channel_server.core.waits import Resume, Wait
+from services.contract.codes import CLOSES
+from services.contract.events import ChannelId, EventId
+from services.contract.frames import (
+    MAX_RESUME_CHANNELS,
+    Ack,
+    Connect,
+    Error,
+    Ping,
+    Reconnect,
+    Refused,
+    Reset,
+    Send,
+    ServerFrame,
+    Welcome,
+    decode_client_frame,
+)
+
+
+class Phase(IntEnum):
+    CONNECTING = 0
+    ADMITTING = 1
+    LIVE = 2
+    ENDED = 3
+
+
+class _SendNamed(msgspec.Struct, frozen=True):
+    """As much of a send as is needed to refuse it."""
+
+    type: Literal["send"]
+    channel: ChannelId
+    id: EventId
+
+
+_send_named = msgspec.json.Decoder(_SendNamed)
+
+
+class _Parked(NamedTuple):
+    send: Send
+    since: float
+
+
+class Session(Subscriber):
+    """Made when the WebSocket is open; `received` for each message, `disconnected` when it is gone.
+
+    number                  of the connection, on this node
+    session_id, user_id     of the token, once admitted
+    heard_at                monotonic seconds of the last message
+    close_name              the close code's name once this side has ended it
+    """
+
+    __slots__ = (
+        "_bad_frames",
+        "_bucket",
+        "_connect",
+        "_parked",
+        "_refusals",
+        "_state",
+        "_under_way",
+        "_user_bucket",
+        "_waits",
+        "close_name",
+        "heard_at",
+        "number",
+        "opened_at",
+        "phase",
+        "session_id",
+        "user_id",
+    )
+
+    def __init__(self, link: Link, state: State, number: int) -> None:
+        super().__init__(link)
+        self.number = number
+        now = state.clock.monotonic()
+        limits = state.limits
+        self._state = state
+        self._bucket = TokenBucket(limits.connection_rate, limits.connection_burst, now)
+        self._refusals = TokenBucket(limits.connection_rate, limits.flooding_burst, now)
+        self._user_bucket: TokenBucket | None = None
+        self._bad_frames = 0
+        self._connect: Connect | None = None
+        self._parked: dict[str, deque[_Parked]] = {}
+        self._under_way = 0
+        self._waits: dict[str, Wait] = {}
+        self.phase = Phase.CONNECTING
+        self.opened_at = self.heard_at = now
+        self.session_id = ""
+        self.user_id = ""
+        self.close_name = ""
+        self._wait("connect", None, now + limits.connect_timeout, lambda _: self.end("connect_timeout"))
+
+    # --- messages ------------------------------------------------------------------------------------------------
+
+    def received(self, message: str | bytes) -> None:
+        """Take one message: `str` a text message, `bytes` a binary one."""
+        if self.phase is Phase.ENDED:
+            return
+        now = self.heard_at = self._state.clock.monotonic()
+        if isinstance(message, bytes):
+            self.end("unsupported_data")
+            return
+        pause = self._bucket.take(now)
+        if not pause and self._user_bucket is not None:
+            pause = self._user_bucket.take(now)
+        if pause:
+            self._refuse_pace(message, pause, now)
+            return
+        try:
+            frame = decode_client_frame(message)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            self._refuse_unreadable(message, error)
+            return
+        if isinstance(frame, Send):
+            self._send(frame, now)
+        elif isinstance(frame, Ping):
+            self._state.delivery.write(self, PONG)
+        else:
+            self._begin_connect(frame, now)
+
+    def _refuse_pace(self, message: str, pause: float, now: float) -> None:
+        if self._refusals.take(now):
+            self.end("flooding")
+            return
+        retry_after_ms = math.ceil(pause * 1000)
+        named = _name_send(message)
+        if named is not None:
+            refusal = Refusal("slow_down", "too many frames", retry_after_ms=retry_after_ms)
+            self._refuse(named.channel, named.id, refusal)
+        else:
+            self._write(Error(code="slow_down", message="too many frames", retry_after_ms=retry_after_ms))
+
+    def _refuse_unreadable(self, message: str, error: Exception) -> None:
+        named = _name_send(message)
+        if named is not None:
+            self._refuse(named.channel, named.id, Refusal("invalid_request", str(error)))
+            return
+        self._bad_frames += 1
+        self._write(Error(code="bad_frame", message=str(error)))
+        if self._bad_frames > self._state.limits.bad_frames:
+            self.end("protocol_violation")
+
+    # --- connect -------------------------------------------------------------------------------------------------
+
+    def _begin_connect(self, frame: Connect, now: float) -> None:
+        if self.phase is not Phase.CONNECTING:
+            self._violate("`connect` comes once")
+        elif frame.resume is not None and len(frame.resume.channels) > MAX_RESUME_CHANNELS:
+            self._violate(f"`resume` may name {MAX_RESUME_CHANNELS} channels")
+        elif self._state.draining:
+            self.end("drained")
+        else:
+            self.phase = Phase.ADMITTING
+            self._connect = frame
+            self._try_connect(now, now)
+
+    def _try_connect(self, since: float, now: float) -> None:
+        state, frame = self._state, self._connect
+        assert frame is not None
+        if state.freshness.must_hold(now):
+            # The connect time-out still runs: a node that holds for longer is of no use to anybody.
+            self._wait(
+                "connect",
+                FRESH,
+                since + state.limits.connect_timeout,
+                self._retry_connect(since, "not_ready"),
+            )
+            return
+        outcome = admit(frame.token, state.directory, state.clock.wall_ms())
+        if isinstance(outcome, NotYet):
+            deadline = since + state.limits.connect_wait
+            if now < deadline:
+                self._wait("connect", outcome.key, deadline, self._retry_connect(since, ""))
+                return
+            outcome = outcome.denied
+        if isinstance(outcome, Denied):
+            self._write(Error(code="unauthenticated", message=outcome.message))
+            self.end(outcome.close)
+        elif len(state.delivery.of_user(outcome.user.id)) >= state.limits.connections_per_user:
+            self.end("too_many_connections")
+        else:
+            self._welcome(outcome, frame, now)
+
+    def _retry_connect(self, since: float, close: str) -> Resume:
+        def resume(timed_out: bool) -> None:
+            if timed_out and close:
+                self.end(close)
+            else:
+                self._try_connect(since, self._state.clock.monotonic())
+
+        return resume
+
+    def _welcome(self, admitted: Admitted, frame: Connect, now: float) -> None:
+        state, user = self._state, admitted.user
+        self._cancel_wait("connect")
+        self._connect = None
+        self.session_id, self.user_id = admitted.claims.session_id, user.id
+        self._user_bucket = state.user_buckets.get(user.id)
+        if self._user_bucket is None:
+            self._user_bucket = TokenBucket(state.limits.user_rate, state.limits.user_burst, now)
+            state.user_buckets[user.id] = self._user_bucket
+        named = {}
+        if frame.resume is not None:
+            if frame.resume.epoch == state.epoch:
+                named = frame.resume.channels
+            else:
+                self._write(Reset(epoch=state.epoch))
+        self.phase = Phase.LIVE
+        state.by_session.setdefault(self.session_id, set()).add(self)
+        heads = state.delivery.join(self, user, named)
+        heartbeat_ms = round(state.limits.heartbeat * 1000)
+        self._write(
+            Welcome(
+                session=self.session_id,
+                user=user.id,
+                epoch=state.epoch,
+                server_time=state.clock.wall_ms(),
+                heartbeat_ms=heartbeat_ms,
+                first_heartbeat_ms=round(heartbeat_ms * state.rng.uniform(0.2, 1.0)),
+                heads=heads,
+                nodes=state.other_nodes,
+            )
+        )
+        if self.unresolved:
+            deadline = now + state.limits.member_wait
+            self._wait("unresolved", None, deadline, lambda _: state.delivery.settle_unresolved(self))
+        self._expect_heartbeat(now)
+
+    def _expect_heartbeat(self, heard_at: float) -> None:
+        self._wait("heartbeat", None, heard_at + 2 * self._state.limits.heartbeat, self._check_heartbeat)
+
+    def _check_heartbeat(self, _: bool) -> None:
+        if self._state.clock.monotonic() >= self.heard_at + 2 * self._state.limits.heartbeat:
+            self.end("heartbeat_timeout")
+        else:
+            self._expect_heartbeat(self.heard_at)
+
+    # --- sends ---------------------------------------------------------------------------------------------------
+
+    def _send(self, send: Send, now: float) -> None:
+        if self.phase is not Phase.LIVE:
+            self._violate("`connect` comes first, and sends after `welcome`")
+            return
+        queue = self._parked.get(send.channel)
+        if queue is not None:
+            self._park(queue, send, now)
+        elif not self._try_send(_Parked(send, now), 0.0):
+            queue = self._parked[send.channel] = deque()
+            self._park(queue, send, now)
+
+    def _park(self, queue: deque[_Parked], send: Send, now: float) -> None:
+        limits = self._state.limits
+        parked = sum(map(len, self._parked.values()))
+        if parked >= limits.sends_per_connection or self._state.parked >= limits.waits_per_node:
+            self._refuse(
+                send.channel, send.id, Refusal("slow_down", "too many sends wait", retry_after_ms=1000)
+            )
+            if not queue:
+                del self._parked[send.channel]
+            return
+        queue.append(_Parked(send, now))
+        self._state.parked += 1
+
+    def _try_send(self, parked: _Parked, waited: float) -> bool:
+        """Decide about a send. False: it has to wait, and a wait that comes back to it is set."""
+        state, send = self._state, parked.send
+        verdict = may_post(state, self.user_id, send, waited)
+        if isinstance(verdict, str):
+            limits = state.limits
+            patience = limits.member_wait if verdict.startswith("member:") else limits.directory_wait
+            if send.directory_at is not None and send.directory_at.startswith(verdict + "@"):
+                patience = limits.directory_wait
+            self._wait(send.channel, verdict, parked.since + patience, self._resume_sends(send.channel))
+            return False
+        if verdict is None and self._under_way >= state.limits.sends_per_connection:
+            verdict = Refusal("slow_down", "too many sends are unacknowledged", retry_after_ms=500)
+        if verdict is None:
+            self._under_way += 1
+            verdict = post_message(state, self.user_id, send, self)
+            if verdict is not None:
+                self._under_way -= 1
+        if verdict is not None:
+            self._refuse(send.channel, send.id, verdict)
+        return True
+
+    def _resume_sends(self, channel: str) -> Resume:
+        def resume(timed_out: bool) -> None:
+            queue = self._parked[channel]
+            del self._waits[channel]
+            now = self._state.clock.monotonic()
+            waited = math.inf if timed_out else now - queue[0].since
+            while queue and self.phase is Phase.LIVE and self._try_send(queue[0], waited):
+                queue.popleft()
+                self._state.parked -= 1
+                waited = now - queue[0].since if queue else 0.0
+            if not queue:
+                self._parked.pop(channel, None)
+
+        return resume
+
+    def answered(self, channel: str, id: str, answer: Answer) -> None:
+        """The verdict on one of its sends (`sends.Waiter`)."""
+        self._under_way -= 1
+        if self.phase is Phase.ENDED:
+            return
+        if isinstance(answer, Accepted):
+            ack = Ack(channel=channel, id=id, seq=answer.seq, at=answer.at, duplicate=answer.duplicate)
+            self._state.delivery.write_with_batch(self, prepared(ack))
+        elif isinstance(answer, LogFailed):
+            self.end("append_failed")
+        else:
+            self._refuse(channel, id, answer)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Sends that wait for the log or the directory."""
+        return self._under_way + sum(map(len, self._parked.values()))
+
+    # --- ending --------------------------------------------------------------------------------------------------
+
+    def ask_to_reconnect(self, after_ms: int) -> None:
+        """The node is about to leave."""
+        if self.phase is Phase.LIVE:
+            self._write(Reconnect(after_ms=after_ms, nodes=self._state.other_nodes))
+
+    def forget_positions(self) -> None:
+        """What the client was shown may be no log's any more."""
+        if self.phase is Phase.LIVE:
+            self._write(Reset(epoch=self._state.epoch))
+
+    def end(self, close: str) -> None:
+        """Close with a name of `contract.codes.CLOSES`; nothing is written or taken any more."""
+        if self.phase is Phase.ENDED:
+            return
+        self.close_name = close
+        self._state.ended[close] += 1
+        if self.pending:
+            self.link.write_prepared(self.pending)
+        self.disconnected()
+        self.link.close(CLOSES[close].code, close)
+
+    def disconnected(self) -> None:
+        """The connection is gone, or about to be: forget all that it waited for. Harmless to repeat."""
+        if self.phase is Phase.ENDED:
+            return
+        state = self._state
+        self.phase = Phase.ENDED
+        for name in list(self._waits):
+            self._cancel_wait(name)
+        state.parked -= sum(map(len, self._parked.values()))
+        self._parked.clear()
+        self._connect = None
+        state.delivery.leave(self)
+        same_session = state.by_session.get(self.session_id)
+        if same_session is not None:
+            same_session.discard(self)
+            if not same_session:
+                del state.by_session[self.session_id]
+        if self.user_id and not state.delivery.of_user(self.user_id):
+            state.user_buckets.pop(self.user_id, None)
+
+    def _violate(self, message: str) -> None:
+        self._write(Error(code="bad_frame", message=message))
+        self.end("protocol_violation")
+
+    # --- writing and waiting ------------------------------------------------------------------------------------
+
+    def _write(self, frame: ServerFrame) -> None:
+        self._state.delivery.write(self, prepared(frame))
+
+    def _refuse(self, channel: str, id: str, refusal: Refusal) -> None:
+        self._state.refused[refusal.code] += 1
+        self._write(
+            Refused(
+                channel=channel,
+                id=id,
+                code=refusal.code,
+                message=refusal.message,
+                head=refusal.head,
+                now=refusal.now,
+                retry_after_ms=refusal.retry_after_ms,
+            )
+        )
+
+    def _wait(self, name: str, key: str | None, deadline: float, resume: Resume) -> None:
+        """Wait for one thing under this name, instead of whatever it waited for under it before."""
+        self._cancel_wait(name)
+        self._waits[name] = self._state.waits.wait(key, deadline, resume)
+
+    def _cancel_wait(self, name: str) -> None:
+        wait = self._waits.pop(name, None)
+        if wait is not None:
+            self._state.waits.cancel(wait)
+
+
+def _name_send(message: str) -> _SendNamed | None:
+    try:
+        return _send_named.decode(message)
+    except (msgspec.DecodeError, UnicodeError):
+        return None

@@ -1,0 +1,60 @@
+"""What all sessions of a node share."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from channel_server.core.delivery import Delivery, Subscriber
+from channel_server.core.directory import Directory
+from channel_server.core.freshness import Freshness
+from channel_server.core.limits import Limits, TokenBucket
+from channel_server.core.numbering import Numbering
+from channel_server.core.ports import Clock, Log
+from channel_server.core.ring import Ring
+from channel_server.core.sends import Sends
+from channel_server.core.waits import Waits
+
+FRESH = "fresh"
+"""The key in `Waits` that advances when the node need not hold any more."""
+
+
+class State:
+    """One node's parts, put together. `draining`: the node is about to leave."""
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        numbering: Numbering,
+        clock: Clock,
+        log: Log,
+        limits: Limits,
+        ring_bytes: int,
+        other_nodes: Sequence[str],
+        rng: random.Random,
+    ) -> None:
+        self.epoch = epoch
+        self.clock = clock
+        self.log = log
+        self.limits = limits
+        self.other_nodes = list(other_nodes)
+        self.rng = rng
+        self.numbering = numbering
+        self.directory = Directory()
+        self.ring = Ring(ring_bytes)
+        self.delivery = Delivery(self.ring, self.directory, numbering.head, limits)
+        self.sends = Sends(limits.sends_per_node)
+        self.waits = Waits()
+        self.freshness = Freshness(limits)
+        self.parked = 0
+        """Sends that wait for the directory, of all sessions."""
+        self.user_buckets: dict[str, TokenBucket] = {}
+        self.by_session: dict[str, set[Subscriber]] = {}
+        """Live connections by the token's session."""
+        self.draining = False
+        self.ended: Counter[str] = Counter()
+        """Connections that this side has ended, by close code name, for the metrics."""
+        self.refused: Counter[str] = Counter()
+        """Refused sends by error code, likewise."""

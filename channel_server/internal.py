@@ -1,0 +1,206 @@
+"""The internal API: appending for web_app, a look at the connections; health and metrics on the same listener."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from channel_server.core.node import Node
+from channel_server.core.sends import Accepted, Answer, LogFailed, Refusal
+from channel_server.core.session import Session
+from services.contract.codes import ERRORS
+from services.contract.events import UnknownEvent, encode_event, read_event, shown_body
+from services.contract.internal import AppendReply, AppendRequest, Problem
+from services.runtime.admin import Readiness, admin_routes
+
+MAX_BODY = 256 * 1024
+
+_decoder = msgspec.json.Decoder(AppendRequest)
+_KNOWN = frozenset(
+    (
+        "message.posted",
+        "channel.created",
+        "channel.renamed",
+        "channel.topic_set",
+        "channel.archived",
+        "channel.unarchived",
+        "members.added",
+        "members.removed",
+    )
+)
+
+
+class _Answered:
+    """`core.sends.Waiter` for one request."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def answered(self, channel: str, id: str, answer: Answer) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
+class InternalApi:
+    """Serves a node once there is one; until then only health and metrics."""
+
+    def __init__(self, service_token: str, ready: Readiness) -> None:
+        self.node: Node | None = None
+        self._expected = f"Bearer {service_token}".encode()
+        self._ready = ready
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/internal/v1/events", self._guarded(self._append), methods=["POST"]),
+                Route("/internal/v1/connections", self._guarded(self._connections), methods=["GET"]),
+                *admin_routes(self._ready),
+            ],
+            exception_handlers={HTTPException: _http_problem},
+        )
+
+    def _guarded(
+        self, endpoint: Callable[[Request, Node], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, self._expected):
+                return problem("unauthenticated", "this API takes the service token")
+            if self.node is None:
+                return problem("draining", "this node is starting")
+            return await endpoint(request, self.node)
+
+        return guarded
+
+    async def _append(self, request: Request, node: Node) -> Response:
+        body = await _read(request)
+        if body is None:
+            return problem("too_large", f"at most {MAX_BODY} bytes")
+        try:
+            wanted = _decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            return problem("invalid_request", str(error))
+        value = _normal(bytes(wanted.event))
+        if value is None:
+            return problem("invalid_request", "`event` breaks the shape of its type")
+        waiter = _Answered()
+        answer: Answer | None = node.post(wanted.channel, wanted.sender, wanted.id, value, waiter)
+        if answer is None:
+            answer = await waiter.answer
+        if isinstance(answer, Accepted):
+            reply = AppendReply(
+                epoch=node.state.epoch,
+                channel=wanted.channel,
+                id=wanted.id,
+                seq=answer.seq,
+                at=answer.at,
+                duplicate=answer.duplicate,
+            )
+            return _json(reply, HTTPStatus.CREATED)
+        if isinstance(answer, LogFailed):
+            answer = Refusal(
+                "log_unavailable",
+                "the log's answer is not known; retry under the same id",
+                retry_after_ms=1000,
+            )
+        return problem(answer.code, answer.message, answer)
+
+    async def _connections(self, request: Request, node: Node) -> Response:
+        """A page of the open connections, oldest first: `limit` (at most 1000) after the connection `cursor`."""
+        try:
+            limit = min(max(int(request.query_params.get("limit", "100")), 1), 1000)
+            cursor = int(request.query_params.get("cursor", "0"))
+        except ValueError:
+            return problem("invalid_request", "`limit` and `cursor` are numbers")
+        page: list[dict[str, Any]] = []
+        for number, session in node.sessions.items():
+            if number > cursor:
+                if len(page) == limit:
+                    break
+                page.append(_described(session, node))
+        last = page[-1]["connection"] if page else cursor
+        more = bool(page) and last != next(reversed(node.sessions), 0)
+        return _json({"items": page, "next_cursor": str(last) if more else None})
+
+
+def _described(session: Session, node: Node) -> dict[str, Any]:
+    now = node.state.clock.monotonic()
+    return {
+        "connection": session.number,
+        "user": session.user_id,
+        "session": session.session_id,
+        "state": session.phase.name.lower(),
+        "behind": session.pending is None,
+        "lagging_channels": len(session.lag),
+        "lagging_events": sum(
+            max(node.state.numbering.head(channel) - max(lag.last, 0), 0)
+            for channel, lag in session.lag.items()
+        ),
+        "buffered_bytes": session.link.buffered(),
+        "unacknowledged": session.unacknowledged,
+        "open_seconds": round(now - session.opened_at, 1),
+        "heard_seconds_ago": round(now - session.heard_at, 1),
+    }
+
+
+def _normal(event: bytes) -> bytes | None:
+    """The one spelling of an event of a known kind, so that a retry by another way has the same digest.
+
+    A kind that this release does not know passes as it is; None: not an event, or not of its type's shape.
+    """
+    read = read_event(event)
+    if not isinstance(read, UnknownEvent):
+        return encode_event(read)
+    kind = shown_body(event)[0]
+    return None if kind == "unreadable" or kind in _KNOWN else event
+
+
+async def _read(request: Request) -> bytes | None:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return None
+    return bytes(body)
+
+
+def problem(code: str, detail: str, refusal: Refusal | None = None) -> Response:
+    """A problem detail (RFC 9457) with one of `contract.codes.ERRORS`."""
+    error = ERRORS[code]
+    status = HTTPStatus(error.status)
+    content = Problem(
+        type="about:blank",
+        title=status.phrase,
+        status=error.status,
+        code=code,
+        detail=detail,
+        head=refusal.head if refusal else None,
+        now=refusal.now if refusal else None,
+        retry_after_ms=refusal.retry_after_ms if refusal else None,
+    )
+    response = _json(content, status, "application/problem+json")
+    if content.retry_after_ms is not None:
+        response.headers["Retry-After"] = str(-(-content.retry_after_ms // 1000))
+    return response
+
+
+def _json(
+    content: object, status: HTTPStatus = HTTPStatus.OK, media_type: str = "application/json"
+) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type=media_type)
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = "method_not_allowed" if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else "not_found"
+    return problem(code, str(error.detail))

@@ -1,0 +1,113 @@
+"""The loops of a node: each brings the core what has happened, and lets others run in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from channel_server.core.node import Node
+from services.contract.envelope import UnknownEnvelopeVersion
+from services.eventlog.directory import DirectoryTail
+from services.eventlog.errors import LogLost
+from services.eventlog.records import LogRecord
+from services.eventlog.tail import Tail
+from services.runtime.process import Fatal
+
+BATCH_RECORDS = 2_000
+BATCH_BYTES = 256 * 1024
+"""What is shown in one go: also the most that one write can add to a client's buffer."""
+
+TICK_SECONDS = 0.05
+
+Batch = list[tuple[int, list[LogRecord]]]
+
+
+class Loops:
+    """`wake` may be called at any time, by anybody, when there may be laggards."""
+
+    def __init__(self, node: Node, tail: Tail, directory: DirectoryTail) -> None:
+        self._node = node
+        self._tail = tail
+        self._directory = directory
+        self._laggards = asyncio.Event()
+        self.replayed = asyncio.Event()
+        """Set once both tails have been at their ends."""
+
+    def wake(self) -> None:
+        self._laggards.set()
+
+    async def follow_events(self) -> None:
+        """Raises Fatal when the log is lost, or written by a release that this one cannot count with."""
+        try:
+            while True:
+                fetched = await self._tail.batch(250)
+                self._prove()
+                for batch in bounded(fetched):
+                    for partition, records in batch:
+                        self._node.records(partition, records)
+                    await _to_the_end(self._node.flush)
+                if self._node.has_laggards:
+                    self.wake()
+        except LogLost as error:
+            self._node.log_lost()
+            raise Fatal(f"the log is not the one that was read before: {error}") from error
+        except UnknownEnvelopeVersion as error:
+            raise Fatal(f"{error}: this release cannot number it; deploy the newer one everywhere") from error
+
+    async def follow_directory(self) -> None:
+        """Raises Fatal when the directory's topic is lost."""
+        try:
+            while True:
+                self._node.directory_records(await self._directory.batch())
+                self._prove()
+                if self._node.has_laggards:
+                    self.wake()
+        except LogLost as error:
+            self._node.log_lost()
+            raise Fatal(f"the directory is not the one that was read before: {error}") from error
+
+    async def tick(self) -> None:
+        while True:
+            self._prove()
+            self._node.tick()
+            if self._node.has_laggards:
+                self.wake()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def catch_up(self) -> None:
+        while True:
+            await self._laggards.wait()
+            self._laggards.clear()
+            await _to_the_end(self._node.catch_up)
+
+    def _prove(self) -> None:
+        events, directory = self._tail.proven_current(), self._directory.proven_current()
+        self._node.proven(events, directory)
+        if events and directory:
+            self.replayed.set()
+
+
+async def _to_the_end(step: Callable[[], bool]) -> None:
+    """Take steps until there are no more, with a turn of the event loop between two."""
+    while step():  # noqa: ASYNC110 - it gives way; there is nothing to wait for
+        await asyncio.sleep(0)
+
+
+def bounded(fetched: Mapping[int, Sequence[LogRecord]]) -> Iterator[Batch]:
+    """Cut what was fetched into batches of about `BATCH_RECORDS` and `BATCH_BYTES`, each partition's order kept."""
+    batch: Batch = []
+    count = size = 0
+    for partition, records in fetched.items():
+        part: list[LogRecord] = []
+        batch.append((partition, part))
+        for record in records:
+            part.append(record)
+            count += 1
+            size += len(record.value or b"")
+            if count >= BATCH_RECORDS or size >= BATCH_BYTES:
+                yield batch
+                part = []
+                batch = [(partition, part)]
+                count = size = 0
+    if count:
+        yield batch

@@ -1,0 +1,178 @@
+"""The process: replay the log, open the doors, follow both tails, drain on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import time
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from channel_server.clients import PATH, Client
+from channel_server.core.node import Node
+from channel_server.drain import drain
+from channel_server.internal import InternalApi
+from channel_server.log_writer import LogWriter
+from channel_server.loops import Loops
+from channel_server.metrics import NodeCollector
+from channel_server.settings import ChannelServerSettings
+from channel_server.websocket.listener import listen
+from services.contract.frames import MAX_MESSAGE_BYTES
+from services.contract.generation import Generation
+from services.eventlog.appender import Appender
+from services.eventlog.directory import DirectoryTail
+from services.eventlog.epoch import current_generation
+from services.eventlog.errors import AppendFailed, LogLost, NoGeneration
+from services.eventlog.replay import Replay
+from services.runtime.admin import serving
+from services.runtime.process import Fatal, run
+
+log = structlog.get_logger()
+
+
+class SystemClock:
+    """`core.ports.Clock`."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class ChannelServer:
+    """One run of the process."""
+
+    def __init__(self, settings: ChannelServerSettings) -> None:
+        self._settings = settings
+        self._node: Node | None = None
+        self._open = False
+
+    def why_not_ready(self) -> str | None:
+        """None once the replay is done, the doors are open and both tails are current."""
+        node = self._node
+        if node is None or not self._open:
+            return "replaying the log"
+        if node.state.draining:
+            return "draining"
+        return node.state.freshness.why_not_ready(node.state.clock.monotonic())
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set and the node drained. Raises Fatal."""
+        settings = self._settings
+        api = InternalApi(settings.secret("service_token"), self.why_not_ready)
+        async with serving(api.app(), settings.internal_host, settings.internal_port) as internal_port:
+            log.info("internal API", port=internal_port)
+            generation = await _generation(settings.kafka, stop)
+            if generation is None:
+                return
+            try:
+                await self._follow(generation, api, stop)
+            except LogLost as error:
+                raise Fatal(f"the log cannot be read from where the checkpoints say: {error}") from error
+
+    async def _follow(self, generation: Generation, api: InternalApi, stop: asyncio.Event) -> None:
+        settings = self._settings
+        started = time.monotonic()
+        rng = random.Random()
+        writer = LogWriter()
+        limits = settings.limits()
+
+        def append_failed(error: AppendFailed) -> None:
+            failed = node.appends_failed()
+            log.warning("append failed", reason=str(error), sends=failed)
+
+        async with (
+            Replay(settings.kafka, generation) as replay,
+            DirectoryTail(settings.kafka, generation) as directory,
+            Appender(
+                settings.kafka,
+                generation.events_topic,
+                generation.partitions,
+                max_in_flight=limits.sends_per_node,
+                on_failure=append_failed,
+            ) as appender,
+        ):
+            node = self._node = Node(
+                epoch=generation.epoch,
+                sequencers=replay.sequencers,
+                clock=SystemClock(),
+                log=writer,
+                limits=limits,
+                ring_bytes=settings.ring_bytes,
+                other_nodes=settings.other_nodes(),
+                rng=rng,
+            )
+            writer.appender, writer.sends = appender, node.state.sends
+            loops = Loops(node, replay.tail, directory)
+            with NodeCollector(node):
+                try:
+                    async with asyncio.TaskGroup() as tasks:
+                        following = [
+                            tasks.create_task(loop(), name=loop.__name__)
+                            for loop in (
+                                loops.follow_events,
+                                loops.follow_directory,
+                                loops.tick,
+                                loops.catch_up,
+                            )
+                        ]
+                        await _either(loops.replayed, stop)
+                        log.info(
+                            "replayed",
+                            seconds=round(time.monotonic() - started, 2),
+                            events=node.counts.events,
+                        )
+                        gc.collect()
+                        gc.freeze()
+                        server = await listen(
+                            settings.websocket_host,
+                            settings.websocket_port,
+                            lambda: Client(node, loops.wake),
+                            path=PATH,
+                            max_message=MAX_MESSAGE_BYTES,
+                            high_water=limits.high_water,
+                            max_connections=settings.max_connections,
+                            origins=settings.allowed_origins or None,
+                        )
+                        api.node = node
+                        self._open = True
+                        log.info("open", port=server.port, epoch=generation.epoch)
+                        await stop.wait()
+                        await drain(node, server, appender, settings.drain_seconds, rng)
+                        for task in following:
+                            task.cancel()
+                except* Fatal as group:
+                    raise group.exceptions[0] from None
+
+
+async def _generation(kafka: str, stop: asyncio.Event) -> Generation | None:
+    """The epoch in force, as soon as the broker answers; None when stopped before. Raises Fatal."""
+    while not stop.is_set():
+        try:
+            return await current_generation(kafka)
+        except NoGeneration as error:
+            raise Fatal(str(error)) from error
+        except (KafkaError, OSError) as error:
+            log.warning("the log cannot be reached yet", reason=str(error))
+            await _either(stop, stop, timeout=1.0)
+    return None
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event, timeout: float | None = None) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in (one, other)]
+    try:
+        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _main(settings: ChannelServerSettings, stop: asyncio.Event) -> None:
+    await ChannelServer(settings).serve(stop)
+
+
+def main() -> int:
+    return run("channel_server", ChannelServerSettings, _main)

@@ -1,0 +1,117 @@
+"""What a node measures. Read from the core's own counters when somebody asks: the hot paths pay nothing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from channel_server.core.node import Node
+from services.eventlog.sequencer import Kind
+
+
+class NodeCollector(Collector):
+    """Registered while the node runs (`with`)."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __enter__(self) -> Self:
+        REGISTRY.register(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        REGISTRY.unregister(self)
+
+    def collect(self) -> Iterator[Metric]:
+        node = self._node
+        state, counts, delivered = node.state, node.counts, node.state.delivery.counts
+        now = state.clock.monotonic()
+        for name, value, sentence in (
+            ("records", counts.records, "Records of the log that this node has folded, replay included."),
+            (
+                "malformed_records",
+                counts.malformed,
+                "Records without a well-formed envelope, or in a wrong partition.",
+            ),
+            ("events", counts.events, "Events numbered and made ready to be shown."),
+            ("deliveries", delivered.deliveries, "Events shown live, counted once for each connection."),
+            ("writes", delivered.writes, "Writes that carried them: one for each connection and batch."),
+            (
+                "replayed_events",
+                delivered.replayed,
+                "Events shown from the ring, to those who resumed or were behind.",
+            ),
+            ("gaps", delivered.gaps, "Times a client was told that the ring had moved past its place."),
+            ("fell_behind", delivered.behind, "Times a connection's buffer passed the high-water mark."),
+            ("opened", delivered.opened, "Times a client was told that it had become a member of a channel."),
+            ("closed", delivered.closed, "Times a client was told that a channel was closed to it."),
+            ("ring_evicted_events", state.ring.evicted, "Events that the ring has let go."),
+        ):
+            yield CounterMetricFamily(f"lockstep_node_{name}", sentence, value=value)
+        verdicts = CounterMetricFamily(
+            "lockstep_node_verdicts", "The fold's verdicts on records, replay included.", labels=["kind"]
+        )
+        for kind in Kind:
+            verdicts.add_metric([kind.name.lower()], counts.verdicts[kind])
+        yield verdicts
+        ended = CounterMetricFamily(
+            "lockstep_node_ended_connections",
+            "Connections that this node ended, by the close code's name.",
+            labels=["close"],
+        )
+        for close, value in state.ended.items():
+            ended.add_metric([close], value)
+        yield ended
+        refused = CounterMetricFamily(
+            "lockstep_node_refused_sends", "Sends refused, by error code.", labels=["code"]
+        )
+        for code, value in state.refused.items():
+            refused.add_metric([code], value)
+        yield refused
+        sizes = state.directory.sizes()
+        for name, number, sentence in (
+            (
+                "sessions",
+                len(node.sessions),
+                "Open connections, those that are still being admitted included.",
+            ),
+            (
+                "behind_connections",
+                len(state.delivery.behind),
+                "Connections whose buffer is above the high-water mark.",
+            ),
+            ("sends_under_way", len(state.sends), "Sends that wait for the verdict of this node's fold."),
+            ("parked_sends", state.parked, "Sends that wait for the directory."),
+            ("ring_bytes", state.ring.bytes, "Memory taken by recent events."),
+            ("ring_events", len(state.ring), "Recent events held for those who come back."),
+            (
+                "held",
+                int(state.delivery.held),
+                "1 while nothing is shown because the directory may be out of date.",
+            ),
+            (
+                "events_age_seconds",
+                now - state.freshness.events_proven,
+                "Age of the last proof that the events tail is at its end.",
+            ),
+            (
+                "directory_age_seconds",
+                now - state.freshness.directory_proven,
+                "The same of the directory tail.",
+            ),
+            ("directory_users", sizes["users"], "People known."),
+            ("directory_channels", sizes["channels"], "Channels known."),
+            (
+                "directory_revoked",
+                sizes["revoked"],
+                "Ended sessions remembered because a token may still name them.",
+            ),
+        ):
+            yield GaugeMetricFamily(f"lockstep_node_{name}", sentence, value=number)
