@@ -1,0 +1,145 @@
+"""From records of the log to what one transaction writes. Pure: no I/O, no clock of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from services.contract.generation import Generation
+from services.eventlog.records import LogRecord
+from services.eventlog.sequencer import Kind, LastRecord, Sequencer
+from services.projection import Message, Numbered, Unprojectable, read, step, target
+
+
+class Position(NamedTuple):
+    """How far a partition has come: `expected` is the next offset before the batch, `next_offset` after it."""
+
+    partition: int
+    expected: int
+    next_offset: int
+    now_ms: int
+    last: LastRecord
+
+
+class EventRow(NamedTuple):
+    """One row of the table `events`; the fields are its columns."""
+
+    channel_id: str
+    seq: int
+    epoch: int
+    partition: int
+    record_offset: int
+    sender_id: str
+    event_id: str
+    at_ms: int
+    kind: str
+    body: bytes | None
+    unprojected: bool
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes.
+
+    heads       channel -> (partition, number of its last event)
+    messages    (channel, seq) -> state after the batch
+    verdicts    how many records became what (a Kind's name in lower case, or `skipped`)
+    oldest_ms   the broker's append time of the oldest record
+    """
+
+    positions: list[Position] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+    messages: dict[tuple[str, int], Message] = field(default_factory=dict)
+    heads: dict[str, tuple[int, int]] = field(default_factory=dict)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    unprojected: int = 0
+    oldest_ms: int = 0
+
+
+class PartitionFold:
+    """One partition's fold and position. After a failure to store what it gave it must be thrown away."""
+
+    def __init__(
+        self, generation: Generation, partition: int, sequencer: Sequencer, next_offset: int
+    ) -> None:
+        self.partition = partition
+        self.next_offset = next_offset
+        self._epoch = generation.epoch
+        self._sequencer = sequencer
+
+    def apply(self, records: Iterable[LogRecord], batch: Batch) -> None:
+        """Fold the partition's next records, in the order of their offsets, into the batch."""
+        expected = self.next_offset
+        last: LogRecord | None = None
+        for record in records:
+            last = record
+            envelope = record.envelope
+            if envelope is None:
+                batch.verdicts["skipped"] += 1
+                continue
+            kind, seq, now, _ = self._sequencer.apply(record.offset, record.appended, envelope, record.digest)
+            batch.verdicts[kind.name.lower()] += 1
+            if kind is not Kind.NUMBERED:
+                continue
+            if seq is None:
+                raise AssertionError(f"offset {record.offset} has no number, though the fold counts from 0")
+            at = Numbered(envelope.channel, seq, envelope.id, envelope.sender, now)
+            self._store(at, record, batch)
+        if last is None:
+            return
+        self.next_offset = last.offset + 1
+        batch.positions.append(
+            Position(
+                self.partition,
+                expected,
+                self.next_offset,
+                self._sequencer.now,
+                LastRecord(last.offset, last.appended, last.envelope.id if last.envelope else ""),
+            )
+        )
+
+    def _store(self, at: Numbered, record: LogRecord, batch: Batch) -> None:
+        unprojected = False
+        try:
+            kind, event = read(record.value)
+        except Unprojectable as error:
+            kind, event, unprojected = error.kind, None, True
+            batch.unprojected += 1
+        if event is not None and (seq := target(at, event)) is not None:
+            state = step(batch.messages.get((at.channel, seq)), at, event)
+            if state is not None:
+                batch.messages[at.channel, seq] = state
+        batch.heads[at.channel] = (self.partition, at.seq)
+        batch.events.append(
+            EventRow(
+                at.channel,
+                at.seq,
+                self._epoch,
+                self.partition,
+                record.offset,
+                at.sender,
+                at.id,
+                at.at,
+                storable(kind),
+                record.value,
+                unprojected,
+            )
+        )
+
+
+def fold(partitions: Mapping[int, PartitionFold], records: Mapping[int, list[LogRecord]]) -> Batch:
+    """Fold what one read of the log gave, partition by partition."""
+    batch = Batch()
+    for partition in sorted(records):
+        if records[partition]:
+            oldest = records[partition][0].appended
+            batch.oldest_ms = min(batch.oldest_ms, oldest) if batch.positions else oldest
+            partitions[partition].apply(records[partition], batch)
+    return batch
+
+
+def storable(text: str) -> str:
+    """The text with U+0000, which PostgreSQL's text cannot hold, replaced by U+FFFD."""
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text

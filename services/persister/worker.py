@@ -1,0 +1,200 @@
+"""The persister's loop: read the log, fold, store; after any failure throw the fold away and rebuild it.
+
+Nothing is read ahead of what is stored, so that a database that is away costs no memory: the log keeps what waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Final
+
+import asyncpg
+import structlog
+from aiokafka.errors import KafkaError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from services.contract.envelope import UnknownEnvelopeVersion
+from services.contract.generation import Generation
+from services.database.engine import connect, is_unavailable
+from services.eventlog.epoch import await_generation
+from services.eventlog.errors import LogLost, NoGeneration
+from services.eventlog.tail import Tail
+from services.persister import metrics
+from services.persister.fold import Batch, fold
+from services.persister.store import (
+    OrderConflict,
+    PositionLost,
+    StartingPoint,
+    WrongEpoch,
+    read_starting_point,
+    write,
+)
+from services.runtime.process import Fatal
+from services.runtime.settings import DatabaseSettings
+
+log = structlog.get_logger()
+
+POLL_MS: Final = 250
+BACK_OFF_S: Final = 0.2
+MAX_BACK_OFF_S: Final = 10.0
+HEALTHY_S: Final = 10.0
+"""A session that lived for this long was well: the failure that ended it begins a new back-off."""
+
+SILENCE_S: Final = 10.0
+"""Neither a record nor a proof that there is none for this long: the log does not answer."""
+
+
+class Worker:
+    """Persists some partitions of an epoch until it is cancelled or must not go on."""
+
+    def __init__(
+        self, settings: DatabaseSettings, kafka: str, partitions: frozenset[int] | None = None
+    ) -> None:
+        """`partitions` None: all that the epoch has."""
+        self._settings = settings
+        self._kafka = kafka
+        self._chosen = partitions
+        self._why_not: str | None = "starting"
+        self._tail: Tail | None = None
+        self._read_at = 0.0
+
+    def ready(self) -> str | None:
+        """None when events are being stored, else a sentence why not (runtime.admin.Readiness)."""
+        if self._why_not is not None:
+            return self._why_not
+        if self._tail is not None:
+            silent = time.monotonic() - max(self._read_at, self._tail.proven_current())
+            if silent > SILENCE_S:
+                return f"the log has not answered for {silent:.0f} s"
+        return None
+
+    async def run(self) -> None:
+        """Never returns. Raises Fatal when the log and PostgreSQL disagree, or the log is lost or too new to read."""
+        try:
+            generation = await await_generation(self._kafka)
+            partitions = self._partitions(generation)
+            while True:
+                async for attempt in AsyncRetrying(
+                    wait=wait_random_exponential(multiplier=BACK_OFF_S, max=MAX_BACK_OFF_S),
+                    retry=retry_if_exception(is_transient),
+                    before_sleep=self._failed,
+                ):
+                    with attempt:
+                        await self._session(generation, partitions)
+        except OrderConflict as error:
+            raise Fatal(
+                f"The log and PostgreSQL disagree about the order; compare them with `lockstep verify`: {error}"
+            ) from error
+        except UnknownEnvelopeVersion as error:
+            raise Fatal(f"The log holds records of a newer release; upgrade this process: {error}") from error
+        except LogLost as error:
+            raise Fatal(
+                f"The log is not the one that was stored; see the next-epoch command: {error}"
+            ) from error
+        except (WrongEpoch, NoGeneration) as error:
+            raise Fatal(str(error)) from error
+
+    def _partitions(self, generation: Generation) -> frozenset[int]:
+        every = frozenset(range(generation.partitions))
+        if self._chosen is None:
+            return every
+        if not self._chosen <= every:
+            raise Fatal(
+                f"LOCKSTEP_PERSISTER_PARTITIONS names {sorted(self._chosen - every)},"
+                f" but epoch {generation.epoch} has partitions 0 to {generation.partitions - 1}"
+            )
+        return self._chosen
+
+    async def _session(self, generation: Generation, partitions: frozenset[int]) -> None:
+        """From one rebuild to the failure that ends it. Returns instead of raising when it had been well for a while."""
+        healthy_from: float | None = None
+        try:
+            async with contextlib.AsyncExitStack() as owned:
+                connection = await connect(self._settings, "lockstep-persister")
+                owned.push_async_callback(_close, connection)
+                start = await read_starting_point(connection, generation, partitions)
+                tail = await owned.enter_async_context(
+                    Tail(
+                        self._kafka,
+                        generation.events_topic,
+                        start.positions,
+                        partitions=generation.partitions,
+                        last=start.last,
+                    )
+                )
+                log.info("rebuilt", positions=start.positions)
+                self._tail, self._why_not, self._read_at = tail, None, time.monotonic()
+                healthy_from = time.monotonic()
+                while True:
+                    await self._store_next(connection, generation.epoch, tail, start)
+        except Exception as error:
+            if healthy_from is None or time.monotonic() - healthy_from < HEALTHY_S or not is_transient(error):
+                raise
+            self._not_ready(error)
+        finally:
+            self._tail = None
+
+    async def _store_next(
+        self, connection: asyncpg.Connection, epoch: int, tail: Tail, start: StartingPoint
+    ) -> None:
+        records = await tail.batch(POLL_MS)
+        if not records:
+            if connection.is_closed():
+                raise asyncpg.InterfaceError("the connection to PostgreSQL was closed")
+            return
+        self._read_at = time.monotonic()
+        batch = fold(start.folds, records)
+        began = time.perf_counter()
+        outbox_rows = await write(connection, epoch, batch)
+        _count(batch, outbox_rows, time.perf_counter() - began, time.time_ns() // 1_000_000)
+
+    def _failed(self, attempt: RetryCallState) -> None:
+        error = attempt.outcome.exception() if attempt.outcome else None
+        if error is not None:
+            self._not_ready(error)
+
+    def _not_ready(self, error: BaseException) -> None:
+        reason = _reason(error)
+        metrics.REBUILDS.labels(reason).inc()
+        self._why_not = f"rebuilding after a failure ({reason}): {error or type(error).__name__}"
+        log.warning("rebuilding", reason=reason, error=str(error), kind=type(error).__name__)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether beginning anew may help; it loses nothing, because the guard lets no batch be written twice."""
+    return isinstance(
+        error, (PositionLost, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError)
+    ) or is_unavailable(error)
+
+
+def _reason(error: BaseException) -> str:
+    match error:
+        case PositionLost():
+            return "position"
+        case KafkaError():
+            return "log"
+        case _:
+            return "database"
+
+
+def _count(batch: Batch, outbox_rows: int, seconds: float, now_ms: int) -> None:
+    metrics.BATCHES.inc()
+    metrics.STORED.inc(len(batch.events))
+    metrics.BATCH_EVENTS.observe(len(batch.events))
+    metrics.UNPROJECTED.inc(batch.unprojected)
+    metrics.OUTBOX_DONE.inc(outbox_rows)
+    metrics.WRITE_SECONDS.observe(seconds)
+    metrics.LAG_MS.observe(max(0, now_ms - batch.oldest_ms))
+    for verdict, count in batch.verdicts.items():
+        metrics.RECORDS.labels(verdict).inc(count)
+    for position in batch.positions:
+        metrics.NEXT_OFFSET.labels(str(position.partition)).set(position.next_offset)
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    """Say goodbye, or hang up on a server that does not answer."""
+    try:
+        await connection.close(timeout=2)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
