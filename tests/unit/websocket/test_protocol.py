@@ -145,13 +145,15 @@ BROKEN = st.sampled_from(
         b"\xc3",
     ]
 )
-PAYLOADS = st.one_of(
-    st.just(b""), TEXTS, TEXTS, st.binary(max_size=LIMIT + 5), st.builds(lambda a, b: a + b, TEXTS, BROKEN)
-)
+ALMOST_TEXTS = st.builds(lambda a, b: a + b, TEXTS, BROKEN)
+PAYLOADS = st.one_of(st.just(b""), TEXTS, TEXTS, st.binary(max_size=LIMIT + 5), ALMOST_TEXTS)
 
 
 class AssemblerMachine(RuleBasedStateMachine):
-    """Any frames in any order: the assembler says what the oracle says, and holds no more than one message."""
+    """Any frames in any order: the assembler says what the oracle says, and holds no more than one message.
+
+    When a connection has ended, one more frame must be ignored, and a new connection begins.
+    """
 
     @initialize()
     def start(self) -> None:
@@ -159,19 +161,24 @@ class AssemblerMachine(RuleBasedStateMachine):
         self.oracle = Oracle()
 
     def feed(self, opcode: int, payload: bytes, fin: bool, reserved: bool = False) -> None:
+        ended = self.oracle.over
         expected = self.oracle.expects(opcode, payload, fin, reserved)
         assert described(self.assembler.receive(opcode, payload, fin, reserved)) == expected
+        if ended:
+            self.start()
 
     @rule(payload=PAYLOADS, text=st.booleans())
-    def whole_message(self, payload: bytes, text: bool) -> None:
-        if self.oracle.kind is None:
-            self.feed(1 if text else 2, payload, True)
+    def first_or_whole(self, payload: bytes, text: bool) -> None:
+        """Also while a message is under way: then it is refused."""
+        self.feed(1 if text else 2, payload, True)
 
-    @rule(payload=TEXTS, cuts=st.lists(st.integers(0, 60), max_size=4), ping=st.booleans())
+    @rule(
+        payload=st.one_of(TEXTS, ALMOST_TEXTS),
+        cuts=st.lists(st.integers(0, 60), max_size=4),
+        ping=st.booleans(),
+    )
     def fragmented_text(self, payload: bytes, cuts: list[int], ping: bool) -> None:
         """Cut anywhere, characters too, with a PING between the pieces."""
-        if self.oracle.kind is not None:
-            return
         borders = [0, *sorted(min(cut, len(payload)) for cut in cuts), len(payload)]
         pieces = [payload[a:b] for a, b in itertools.pairwise(borders)]
         for number, piece in enumerate(pieces):
@@ -181,23 +188,28 @@ class AssemblerMachine(RuleBasedStateMachine):
 
     @rule(payload=PAYLOADS, fin=st.booleans())
     def continuation(self, payload: bytes, fin: bool) -> None:
-        if self.oracle.kind is not None:
-            self.feed(0, payload, fin)
+        """Also with nothing to continue: then it is refused."""
+        self.feed(0, payload, fin)
 
-    @rule(opcode=st.sampled_from([1, 2]), payload=PAYLOADS)
-    def first_fragment(self, opcode: int, payload: bytes) -> None:
-        if self.oracle.kind is None:
-            self.feed(opcode, payload, False)
-
-    @rule(opcode=st.sampled_from([9, 10]), payload=st.binary(max_size=125))
-    def control(self, opcode: int, payload: bytes) -> None:
-        self.feed(opcode, payload, True)
+    @rule(text=st.booleans(), payload=PAYLOADS)
+    def first_fragment(self, text: bool, payload: bytes) -> None:
+        self.feed(1 if text else 2, payload, False)
 
     @rule(
-        opcode=st.integers(0, 15), payload=st.binary(max_size=130), fin=st.booleans(), reserved=st.booleans()
+        opcode=st.sampled_from([8, 9, 10]),
+        payload=st.one_of(st.just(b""), st.binary(max_size=130)),
+        fin=st.sampled_from([True, True, True, False]),
     )
-    def anything(self, opcode: int, payload: bytes, fin: bool, reserved: bool) -> None:
-        self.feed(opcode, payload, fin, reserved)
+    def control(self, opcode: int, payload: bytes, fin: bool) -> None:
+        self.feed(opcode, payload, fin)
+
+    @rule(opcode=st.integers(0, 15), payload=st.binary(max_size=10), fin=st.booleans())
+    def reserved_bit(self, opcode: int, payload: bytes, fin: bool) -> None:
+        self.feed(opcode, payload, fin, reserved=True)
+
+    @rule(opcode=st.sampled_from([3, 4, 5, 6, 7, 11, 12, 13, 14, 15]))
+    def undefined_opcode(self, opcode: int) -> None:
+        self.feed(opcode, b"", True)
 
     @rule(code=st.one_of(st.integers(990, 1020), st.integers(0, 65535)), reason=st.one_of(TEXTS, BROKEN))
     def close(self, code: int, reason: bytes) -> None:
@@ -211,7 +223,7 @@ class AssemblerMachine(RuleBasedStateMachine):
 
 
 TestAssembler = AssemblerMachine.TestCase
-TestAssembler.settings = settings(max_examples=300, stateful_step_count=25, deadline=None)
+TestAssembler.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 
 
 @given(st.binary(max_size=12))
