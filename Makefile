@@ -1,0 +1,67 @@
+# `make help` lists everything. Each target makes the environment it needs (.venv) by itself.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help up down status logs clean demo test check dev lock compose runtime
+
+VENV := .venv/bin
+# Runs one command of the stack in the way that fits this machine (deploy/which.sh).
+define stack
+	@way=$$(deploy/which.sh); \
+	if [ "$$way" = compose ]; then exec deploy/containers.sh $(1); fi; \
+	deploy/environment.sh runtime; exec $(VENV)/python -m deploy.local $(1)
+endef
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+up: ## start everything and wait until it is ready (Docker if its engine answers; LOCKSTEP_STACK=native: without)
+	$(call stack,up)
+
+down: ## stop everything; data stay
+	$(call stack,down)
+
+status: ## what runs, and whether it is ready
+	$(call stack,status)
+
+logs: ## follow the logs (NAME=web_app for one)
+	$(call stack,logs $(NAME))
+
+clean: ## stop, and remove data, logs and secrets (asks; YES=1 does not)
+	$(call stack,clean $(if $(YES),--yes))
+
+demo: runtime ## 20 people talk, things are killed in the middle, and everything is verified (needs `make up`)
+	@$(VENV)/python -m deploy.demo $(ARGS)
+
+test: ## every test, on servers of its own beside a running stack (ARGS="-k name" for some)
+	@deploy/environment.sh dev
+	@$(VENV)/python -m pytest $(ARGS)
+
+check: ## format, lint, types, import directions, compose.yaml
+	@deploy/environment.sh dev
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+	$(VENV)/python -m deploy.compose --check
+	$(VENV)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+
+dev: ## everything for working on Lockstep: all packages, Java and Kafka's jars
+	@deploy/environment.sh dev
+	@$(VENV)/python -m deploy.local fetch
+	@echo "Ready. make check, make test, make up; the environment is in .venv."
+
+compose: ## write compose.yaml anew from deploy/settings.py
+	@deploy/environment.sh dev
+	@$(VENV)/python -m deploy.compose
+
+lock: ## pin requirements/*.in anew, with hashes and without addresses
+	@deploy/environment.sh dev
+	@for part in build java runtime dev; do \
+	    $(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	        --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	        requirements/$$part.in --output-file requirements/$$part.txt; \
+	done
+
+runtime:
+	@deploy/environment.sh runtime
