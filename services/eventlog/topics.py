@@ -74,7 +74,7 @@ def epoch_topics(generation: Generation, replication: int) -> list[NewTopic]:
 async def create_topics(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
     """Make the topics that are not there yet, and wait until they can be used.
 
-    Raises KafkaError naming the first that cannot be made, tenacity.RetryError when they do not come up.
+    Raises KafkaError naming the first that cannot be made.
     """
     answer = await admin.create_topics(topics)
     for name, code, *rest in answer.topic_errors:
@@ -83,22 +83,30 @@ async def create_topics(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> N
             raise error(f"topic {name}: {rest[0] if rest and rest[0] else error.__name__}")
         if not code:
             log.info("topic created", topic=name)
-    usable = AsyncRetrying(
-        retry=retry_if_result(_missing), wait=wait_fixed(0.05), stop=stop_after_delay(_READY_S)
+    await await_topics(admin, [topic.name for topic in topics])
+
+
+async def await_topics(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions with a leader each of these topics has, once all have one; 0: not there after 20 s.
+
+    A broker that has just started, or just made a topic, does not name all leaders at once.
+    """
+    names = list(topics)
+    patient = AsyncRetrying(
+        retry=retry_if_result(lambda counts: not all(counts.values())),
+        wait=wait_fixed(0.05),
+        stop=stop_after_delay(_READY_S),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else {},
     )
-    await usable(partition_counts, admin, [topic.name for topic in topics])
+    counts: dict[str, int] = await patient(_partition_counts, admin, names)
+    return counts
 
 
-def _missing(counts: dict[str, int]) -> bool:
-    return not all(counts.values())
-
-
-async def partition_counts(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, int]:
-    """How many partitions with a leader each of these topics has; 0 for one that is not there (yet)."""
+async def _partition_counts(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, int]:
     counts = dict.fromkeys(topics, 0)
-    for topic in await admin.describe_topics(list(counts)):
-        if not topic["error_code"]:
-            counts[topic["topic"]] = sum(partition["leader"] >= 0 for partition in topic["partitions"])
+    for topic in await admin.describe_topics(topics):
+        if not topic["error_code"] and all(partition["leader"] >= 0 for partition in topic["partitions"]):
+            counts[topic["topic"]] = len(topic["partitions"])
     return counts
 
 
