@@ -1,0 +1,53 @@
+"""The Python client: a library (`LockstepClient`) and the `lockstep` command.
+
+What decides lives in modules without I/O (`streams`, `sends`, `session`, `backoff`): clock and randomness are passed
+in, and the tests drive them against a model of the server. What moves bytes lives around them (`connection`,
+`rest`, `client`). Of the rest of the project only `services.contract` may be imported here.
+"""
+
+from client.client import LockstepClient
+from client.connection import State
+from client.errors import (
+    ApiError,
+    ClientClosed,
+    InvalidMessage,
+    LockstepError,
+    NotLoggedIn,
+    SendRefused,
+    SessionEnded,
+    UnexpectedReply,
+    Unreachable,
+)
+from client.model import Ack, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
+from client.realtime import Realtime
+from client.recorder import Recorder
+from client.rest import RestClient
+from client.tokens import MemoryTokens, Tokens, TokenStore
+
+__all__ = [
+    "Ack",
+    "ApiError",
+    "ChannelEvent",
+    "ClientClosed",
+    "Closed",
+    "Gap",
+    "InvalidMessage",
+    "LockstepClient",
+    "LockstepError",
+    "MemoryTokens",
+    "MessageEvent",
+    "NotLoggedIn",
+    "Opened",
+    "Realtime",
+    "Recorder",
+    "Reset",
+    "RestClient",
+    "SendRefused",
+    "SessionEnded",
+    "Shown",
+    "State",
+    "TokenStore",
+    "Tokens",
+    "UnexpectedReply",
+    "Unreachable",
+]

@@ -1,0 +1,118 @@
+"""What the application is shown, and what it gets for a message it sent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from services.contract.events import Event, MessagePosted, UnknownEvent, read_event
+
+Via = Literal["live", "replay", "gap", "history"]
+"""How an event came: as it happened, replayed after a reconnect, fetched by REST into a gap, or read as history."""
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """The message is durable in the log, as number `seq` of its channel, for ever.
+
+    `id` is the id it was numbered under. `at` is the log's clock (Unix ms). `duplicate`: an earlier copy was it.
+    """
+
+    epoch: int
+    channel: str
+    id: str
+    seq: int
+    at: int
+    duplicate: bool = False
+
+
+class _Numbered(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a channel. `at`: the log's clock when it was numbered, Unix ms. `raw`: its body's JSON."""
+
+    epoch: int
+    channel: str
+    seq: int
+    id: str
+    sender: str
+    at: int
+    via: Via
+    raw: bytes
+
+
+class MessageEvent(_Numbered, frozen=True, kw_only=True):
+    """Somebody (`sender`, a user id) said `text`."""
+
+    text: str
+
+
+class ChannelEvent(_Numbered, frozen=True, kw_only=True):
+    """Anything else that happened in the channel; `UnknownEvent` for what this release does not know."""
+
+    event: Event | UnknownEvent
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """You are a member of the channel: history up to `head` by REST, then `head` + 1 and on from this stream."""
+
+    epoch: int
+    channel: str
+    head: int
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """You are not, or no longer, in the channel: nothing after `last_seq` will be shown."""
+
+    channel: str
+    last_seq: int
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """`first` .. `last` (both included) were missed and cannot be fetched: you are no longer in the channel or logged in.
+
+    Other gaps are never seen: they are filled before anything later of the channel is shown.
+    """
+
+    channel: str
+    first: int
+    last: int
+
+
+class Reset(msgspec.Struct, frozen=True, kw_only=True):
+    """The log was replaced: all seqs seen so far belong to another epoch. Refetch by REST what is on show."""
+
+    epoch: int
+
+
+Shown = MessageEvent | ChannelEvent | Opened | Closed | Gap | Reset
+
+
+class RawEvent(msgspec.Struct, frozen=True):
+    """An event as REST gives it, in `GET /v1/channels/{id}/events`."""
+
+    seq: int
+    id: str
+    sender: str
+    at: int
+    event: msgspec.Raw
+
+
+def shown_event(
+    epoch: int, channel: str, seq: int, id: str, sender: str, at: int, raw: bytes, via: Via
+) -> MessageEvent | ChannelEvent:
+    """The typed event for a body as it came over the wire."""
+    event = read_event(raw)
+    if isinstance(event, MessagePosted):
+        return MessageEvent(
+            epoch=epoch,
+            channel=channel,
+            seq=seq,
+            id=id,
+            sender=sender,
+            at=at,
+            via=via,
+            raw=raw,
+            text=event.text,
+        )
+    return ChannelEvent(
+        epoch=epoch, channel=channel, seq=seq, id=id, sender=sender, at=at, via=via, raw=raw, event=event
+    )

@@ -1,0 +1,63 @@
+"""The realtime token: good for a day, so that clients reconnect while the web app is away. Kept, and renewed early."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from client.connection import Credential
+from client.errors import LockstepError, NotLoggedIn
+from client.rest import RestClient
+
+_RENEW_EVERY_S: Final = 60.0
+
+
+class Realtime(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes to connect without the web app: a token, until when (Unix seconds), and the nodes' addresses."""
+
+    token: str
+    expires_at: float
+    nodes: list[str]
+
+
+class RealtimeSource:
+    """Gives a credential for each connection. `on_realtime` is told of every new token."""
+
+    def __init__(
+        self, rest: RestClient, known: Realtime | None, on_realtime: Callable[[Realtime], None] | None
+    ) -> None:
+        self._rest = rest
+        self._on_realtime = on_realtime
+        self.known = known
+
+    async def credential(self, *, renew: bool) -> Credential:
+        """The token at hand while it lasts; `renew`: it was refused, so get another. Raises LockstepError."""
+        known = self.known
+        if renew or known is None or known.expires_at <= time.time():
+            known = await self._fetch(None)
+        return Credential(known.token, known.nodes)
+
+    async def keep_fresh(self) -> None:
+        """Have a new token long before the old one ends. Ends when nobody is logged in (any more)."""
+        fetched = time.time()
+        while True:
+            half = fetched if self.known is None else (fetched + self.known.expires_at) / 2
+            await asyncio.sleep(max(_RENEW_EVERY_S, half - time.time()))
+            try:
+                await self._fetch(0.0)
+            except NotLoggedIn:
+                return
+            except LockstepError:
+                continue  # the web app is away: what is left of the token is for such times
+            fetched = time.time()
+
+    async def _fetch(self, patience_s: float | None) -> Realtime:
+        reply = await self._rest.realtime(patience_s=patience_s)
+        self.known = Realtime(token=reply.token, expires_at=time.time() + reply.expires_in, nodes=reply.nodes)
+        if self._on_realtime is not None:
+            self._on_realtime(self.known)
+        return self.known

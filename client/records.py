@@ -1,0 +1,157 @@
+"""What REST replies hold. Fields that a newer server adds are ignored."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from client.model import RawEvent
+from services.contract.events import ChannelKind
+
+T = TypeVar("T")
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Workspace(_Record, frozen=True, kw_only=True):
+    id: str
+    slug: str
+    name: str
+
+
+class User(_Record, frozen=True, kw_only=True):
+    id: str
+    name: str
+    role: str
+    active: bool = True
+    email: str | None = None
+
+
+class TokenReply(_Record, frozen=True, kw_only=True):
+    """`expires_in`: seconds until the access token ends."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+class Login(_Record, frozen=True, kw_only=True):
+    """The answer to signing up, logging in and accepting an invitation."""
+
+    workspace: Workspace
+    user: User
+    tokens: TokenReply
+    directory_at: str | None = None
+
+
+class Me(_Record, frozen=True, kw_only=True):
+    user: User
+    workspace: Workspace
+
+
+class LoginSession(_Record, frozen=True, kw_only=True):
+    id: str
+    device: str = ""
+    current: bool = False
+    created_at: str = ""
+    last_used_at: str = ""
+
+
+class Invite(_Record, frozen=True, kw_only=True):
+    id: str
+    email: str
+    role: str
+    expires_at: str = ""
+
+
+class Invited(_Record, frozen=True, kw_only=True):
+    """`token` is what the invited person accepts with; it is shown this once."""
+
+    invite: Invite
+    token: str
+
+
+class Channel(_Record, frozen=True, kw_only=True):
+    """`name` is empty for direct channels; `member`: whether you are in it."""
+
+    id: str
+    kind: ChannelKind
+    name: str = ""
+    topic: str = ""
+    archived: bool = False
+    member: bool = True
+
+
+class ChannelReply(_Record, frozen=True, kw_only=True):
+    channel: Channel
+    directory_at: str | None = None
+
+
+class MembersAdded(_Record, frozen=True, kw_only=True):
+    added: list[str]
+    directory_at: str | None = None
+
+
+class Changed(_Record, frozen=True, kw_only=True):
+    """`directory_at`: give it to a send, and the node that takes it waits until it knows of this change."""
+
+    directory_at: str | None = None
+
+
+class Posted(_Record, frozen=True, kw_only=True):
+    epoch: int
+    channel: str
+    id: str
+    seq: int
+    at: int
+    duplicate: bool = False
+
+
+class EventPage(_Record, frozen=True, kw_only=True):
+    """Ascending by seq. `head`: the channel's newest number, as far as it is stored."""
+
+    epoch: int
+    channel: str
+    head: int
+    events: list[RawEvent]
+    has_more_before: bool = False
+    has_more_after: bool = False
+
+
+class Message(_Record, frozen=True, kw_only=True):
+    """A message as it stands now. `at`: Unix ms by the log's clock."""
+
+    seq: int
+    id: str
+    sender: str
+    at: int
+    text: str
+
+
+class MessagePage(_Record, frozen=True, kw_only=True):
+    epoch: int
+    channel: str
+    head: int
+    messages: list[Message]
+    has_more_before: bool = False
+    has_more_after: bool = False
+
+
+class Realtime(_Record, frozen=True, kw_only=True):
+    """`token` opens WebSocket connections to any of `nodes` for `expires_in` seconds, without the web app's help."""
+
+    token: str
+    expires_in: int
+    epoch: int
+    nodes: list[str]
+    directory_at: str | None = None
+
+
+class Page(_Record, Generic[T], frozen=True, kw_only=True):
+    """One page of a list; `next_cursor` is None on the last."""
+
+    items: list[T]
+    next_cursor: str | None = None

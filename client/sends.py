@@ -1,0 +1,328 @@
+"""The sending half of the core: what was posted and has no final verdict yet, in order. No I/O, clock passed in.
+
+Per channel, messages are numbered in the order in which they were posted. An id stays the same on every retry, to
+any node, after any break. What is older than `OLD_S` without a verdict goes out one at a time, each after the
+verdict on the one before, because its id may have expired and its text may have to be born again under a new id,
+which must not come to stand behind what was posted later. With `pipeline` above 1 several messages of a channel are
+under way at once; the server keeps their order, except around one it refuses for now (`slow_down`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Final, NamedTuple
+
+from client.backoff import delay_s
+from client.effects import Effect, LookUp, Postponed, Reborn, Reject, Resolve
+from client.model import Ack
+from services.contract import frames
+from services.contract.codes import ERRORS
+from services.contract.ids import born_ms
+
+OLD_S: Final = 90.0
+VERDICT_S: Final = 15.0
+"""A send without any verdict for this long means that the connection is given up and the send repeated elsewhere."""
+
+_ASK_HISTORY: Final = frozenset({"expired", "number_unknown", "id_reused"})
+"""Only history knows whether the message is stored."""
+
+
+class _Is(Enum):
+    QUEUED = 1
+    UNDER_WAY = 2
+    WAITING = 3  # for its time to be tried again
+    ASKED = 4  # after, in history
+
+
+class Outgoing(NamedTuple):
+    """One frame to write now, and which try this is (1, 2, ...)."""
+
+    frame: frames.Send
+    attempt: int
+
+
+class Question(NamedTuple):
+    """Is `id` of `channel` in history, in `after` + 1 .. `head`? `head` None: up to wherever history goes by now."""
+
+    channel: str
+    id: str
+    after: int
+    head: int | None
+
+
+class Found(NamedTuple):
+    """Where a message stands in history. `text` None: the event is no message (any more)."""
+
+    epoch: int
+    seq: int
+    at: int
+    text: str | None
+
+
+class _Post:
+    __slots__ = (
+        "after", "attempts", "channel", "directory_at", "due", "head", "id", "is_", "now_ms", "posted", "refusals",
+        "refused", "refused_at", "text", "ticket",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ticket: int,
+        channel: str,
+        id: str,
+        text: str,
+        *,
+        posted: float,
+        after: int,
+        directory_at: str | None,
+    ) -> None:
+        self.ticket = ticket
+        self.channel = channel
+        self.id = id
+        self.text = text
+        self.posted = posted  # of this id
+        self.after = (
+            after  # the channel's last seq known before the first try: the message can only stand later
+        )
+        self.directory_at = directory_at
+        self.attempts = 0
+        self.refusals = 0
+        self.is_ = _Is.QUEUED
+        self.due = 0.0
+        # of the refusal that history is asked about
+        self.refused = ""
+        self.head: int | None = None
+        self.now_ms: int | None = None
+        self.refused_at = 0.0
+
+
+class Sends:
+    """All posts without a final verdict. Times in seconds of the caller's monotonic clock.
+
+    new_id    makes an event id; given Unix milliseconds, one born then
+    """
+
+    def __init__(self, *, rng: random.Random, new_id: Callable[[int], str], pipeline: int = 1) -> None:
+        if pipeline < 1:
+            raise ValueError(f"pipeline must be at least 1, not {pipeline}")
+        self._rng = rng
+        self._new_id = new_id
+        self._pipeline = pipeline
+        self._by_channel: dict[str, list[_Post]] = {}
+        self._by_id: dict[str, _Post] = {}
+        self._by_ticket: dict[int, _Post] = {}
+        self._tickets = 0
+        self._hold_until = 0.0
+
+    def __len__(self) -> int:
+        return len(self._by_ticket)
+
+    def post(
+        self,
+        channel: str,
+        text: str,
+        *,
+        now: float,
+        now_ms: int,
+        after: int = 0,
+        directory_at: str | None = None,
+    ) -> int:
+        """Queue a message; gives its ticket. `now_ms`: Unix ms, the best guess of the server's clock."""
+        self._tickets += 1
+        id = self._new_id(now_ms)
+        post = _Post(self._tickets, channel, id, text, posted=now, after=after, directory_at=directory_at)
+        self._by_channel.setdefault(channel, []).append(post)
+        self._by_id[id] = post
+        self._by_ticket[post.ticket] = post
+        return post.ticket
+
+    def sendable(self, now: float) -> list[Outgoing]:
+        """What is to be written now, in this order; it counts as under way from here on."""
+        if now < self._hold_until:
+            return []
+        out = []
+        for queue in self._by_channel.values():
+            for post in self._of_channel(queue, now):
+                post.is_ = _Is.UNDER_WAY
+                post.attempts += 1
+                post.due = now + VERDICT_S
+                frame = frames.Send(
+                    channel=post.channel, id=post.id, text=post.text, directory_at=post.directory_at
+                )
+                out.append(Outgoing(frame, post.attempts))
+        return out
+
+    def _of_channel(self, queue: list[_Post], now: float) -> Iterator[_Post]:
+        room = self._pipeline
+        for post in queue:
+            old = now - post.posted > OLD_S
+            if post.is_ is not _Is.UNDER_WAY:
+                if post.is_ is _Is.ASKED or (post.is_ is _Is.WAITING and now < post.due):
+                    return
+                if room == 0 or (old and post is not queue[0]):
+                    return
+                yield post
+            room -= 1
+            if old or room <= 0:
+                return
+
+    def next_due(self, now: float) -> float | None:
+        """When `sendable` or `overdue` may have something new to say; None when only an input can change that."""
+        times = [
+            max(post.due, self._hold_until) if post.is_ is _Is.WAITING else post.due
+            for post in self._tried()
+            if post.is_ in (_Is.WAITING, _Is.UNDER_WAY)
+        ]
+        if self._by_ticket and self._hold_until > now:
+            times.append(self._hold_until)
+        return min(times, default=None)
+
+    def overdue(self, now: float) -> bool:
+        """Some send has waited too long for its verdict."""
+        return any(post.is_ is _Is.UNDER_WAY and now >= post.due for post in self._tried())
+
+    def excuse(self, now: float) -> None:
+        """Nothing could be read until now: the verdicts' time starts again."""
+        for post in self._tried():
+            if post.is_ is _Is.UNDER_WAY:
+                post.due = now + VERDICT_S
+
+    def acked(self, frame: frames.Ack, epoch: int) -> list[Effect]:
+        post = self._by_id.get(frame.id)
+        if post is None or post.channel != frame.channel:
+            return []
+        self._drop(post)
+        ack = Ack(
+            epoch=epoch,
+            channel=frame.channel,
+            id=frame.id,
+            seq=frame.seq,
+            at=frame.at,
+            duplicate=frame.duplicate,
+        )
+        return [Resolve(post.ticket, ack)]
+
+    def refused(self, frame: frames.Refused, now: float) -> list[Effect]:
+        post = self._by_id.get(frame.id)
+        if post is None or post.channel != frame.channel or post.is_ is _Is.ASKED:
+            return []
+        proof_lacks = frame.code == "expired" and (frame.head is None or frame.now is None)
+        if frame.code in _ASK_HISTORY and not proof_lacks:
+            return [Postponed(post.channel, post.id, frame.code), self._ask(post, frame, now)]
+        known = ERRORS.get(frame.code)
+        if proof_lacks or (known is not None and known.retry):
+            return [self._postpone(post, frame, now)]
+        self._drop(post)
+        return [Reject(post.ticket, post.channel, post.id, frame.code, frame.message)]
+
+    def _ask(self, post: _Post, frame: frames.Refused, now: float) -> LookUp:
+        post.is_ = _Is.ASKED
+        post.refused = frame.code
+        post.head = frame.head
+        post.now_ms = frame.now
+        post.refused_at = now
+        return LookUp(post.ticket)
+
+    def _postpone(self, post: _Post, frame: frames.Refused, now: float) -> Postponed:
+        post.is_ = _Is.WAITING
+        post.due = now + delay_s(post.refusals, self._rng, dictated_ms=frame.retry_after_ms)
+        post.refusals += 1
+        if frame.code == "slow_down":
+            # The limit is the connection's, so the other channels' sends would only be refused too.
+            self._hold_until = max(self._hold_until, post.due)
+        return Postponed(post.channel, post.id, frame.code)
+
+    def look_up(self, ticket: int) -> Question | None:
+        """What to look for; None when the question is settled."""
+        post = self._by_ticket.get(ticket)
+        if post is None or post.is_ is not _Is.ASKED:
+            return None
+        return Question(post.channel, post.id, post.after, post.head)
+
+    def found(self, ticket: int, where: Found) -> list[Effect]:
+        """History has the id."""
+        post = self._by_ticket.get(ticket)
+        if post is None or post.is_ is not _Is.ASKED:
+            return []
+        self._drop(post)
+        if post.refused == "id_reused" and where.text is not None and where.text != post.text:
+            message = ERRORS["id_reused"].meaning
+            return [Reject(post.ticket, post.channel, post.id, "id_reused", message)]
+        ack = Ack(
+            epoch=where.epoch, channel=post.channel, id=post.id, seq=where.seq, at=where.at, duplicate=True
+        )
+        return [Resolve(post.ticket, ack, asked=True)]
+
+    def absent(self, ticket: int, now: float) -> list[Effect]:
+        """History does not have the id: for an expired one this is the proof, and its text goes out under a new id."""
+        post = self._by_ticket.get(ticket)
+        if post is None or post.is_ is not _Is.ASKED:
+            return []
+        if post.refused != "expired":
+            # Under the same id again: nothing has proven that no copy of it can still be numbered.
+            post.is_ = _Is.WAITING
+            post.due = now + delay_s(post.refusals, self._rng)
+            post.refusals += 1
+            return []
+        post.is_ = _Is.QUEUED
+        # The log's clock has gone on since it said so.
+        since = int((now - post.refused_at) * 1000)
+        old = post.id
+        post.id = self._new_id((post.now_ms if post.now_ms is not None else born_ms(old)) + since)
+        post.posted = now
+        del self._by_id[old]
+        self._by_id[post.id] = post
+        return [Reborn(post.channel, old, post.id)]
+
+    def unanswerable(self, ticket: int, code: str, message: str) -> list[Effect]:
+        """History may not be read any more (no longer a member): the message's fate cannot be known."""
+        post = self._by_ticket.get(ticket)
+        if post is None or post.is_ is not _Is.ASKED:
+            return []
+        self._drop(post)
+        return [Reject(post.ticket, post.channel, post.id, code, message)]
+
+    def disconnected(self) -> None:
+        """No verdict will come any more on what was under way; it goes first on the next connection."""
+        self._hold_until = 0.0
+        for post in self._tried():
+            if post.is_ in (_Is.UNDER_WAY, _Is.WAITING):
+                post.is_ = _Is.QUEUED
+
+    def log_replaced(self, now: float) -> list[Effect]:
+        """Another epoch, whose window knows nothing of earlier ids: what was tried before is looked for in history."""
+        effects: list[Effect] = []
+        for post in self._by_ticket.values():
+            post.after = 0
+            if post.attempts and post.is_ is not _Is.ASKED:
+                post.is_ = _Is.ASKED
+                post.refused = "log_replaced"
+                post.head = post.now_ms = None
+                post.refused_at = now
+                effects.append(LookUp(post.ticket))
+        return effects
+
+    def unsettled(self) -> list[tuple[int, str, str]]:
+        """(ticket, channel, id) of every post without a final verdict, oldest first."""
+        return [(post.ticket, post.channel, post.id) for post in self._by_ticket.values()]
+
+    def forget(self) -> None:
+        """Drop everything: the client is closing."""
+        self._by_channel.clear()
+        self._by_id.clear()
+        self._by_ticket.clear()
+
+    def _tried(self) -> Iterator[_Post]:
+        # Sending begins at the front of each channel's queue, so nothing behind its first `pipeline` was ever tried.
+        for queue in self._by_channel.values():
+            yield from queue[: self._pipeline]
+
+    def _drop(self, post: _Post) -> None:
+        queue = self._by_channel[post.channel]
+        queue.remove(post)
+        if not queue:
+            del self._by_channel[post.channel]
+        del self._by_id[post.id]
+        del self._by_ticket[post.ticket]
