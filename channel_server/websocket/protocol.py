@@ -153,6 +153,10 @@ class MessageAssembler:
                 self._decoder.decode(payload, fin)
             except UnicodeDecodeError:
                 return self._not_utf8()
+            pending, _ = self._decoder.getstate()
+            if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":
+                # CPython's decoder waits for the third byte of a surrogate, for the sake of `surrogatepass`.
+                return self._not_utf8()
         buffer += payload
         if not fin:
             return None
