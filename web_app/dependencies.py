@@ -1,0 +1,82 @@
+"""What endpoints ask for: the parts, a transaction, who is asking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.contract.tokens import Claims
+from web_app.auth.repository import Viewer, find_viewer
+from web_app.parts import Parts
+from web_app.problems import ApiError
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    scheme_name="access_token",
+    description="The access token of a log-in.",
+)
+
+
+def parts_of(request: Request) -> Parts:
+    parts = request.app.state.parts
+    assert isinstance(parts, Parts)
+    return parts
+
+
+PartsOfApp = Annotated[Parts, Depends(parts_of)]
+
+
+def access_claims(
+    parts: PartsOfApp, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Claims:
+    """What the access token says; whether its session still lives, the database says.
+
+    Raises ApiError unauthenticated.
+    """
+    if credentials is None:
+        raise ApiError("unauthenticated", "Send `Authorization: Bearer` and an access token.")
+    return parts.keys.verify(credentials.credentials, "access", now=time.time())
+
+
+AccessClaims = Annotated[Claims, Depends(access_claims)]
+
+
+async def transaction(parts: PartsOfApp) -> AsyncIterator[AsyncConnection]:
+    async with parts.database.transaction() as db:
+        yield db
+
+
+async def reading(parts: PartsOfApp) -> AsyncIterator[AsyncConnection]:
+    async with parts.database.reading() as db:
+        yield db
+
+
+# Scope "function": the end of the block, which commits, comes before the reply is sent.
+Transaction = Annotated[AsyncConnection, Depends(transaction, scope="function")]
+Reading = Annotated[AsyncConnection, Depends(reading, scope="function")]
+
+
+async def writing_viewer(db: Transaction, claims: AccessClaims) -> Viewer:
+    return await find_viewer(db, claims)
+
+
+async def reading_viewer(db: Reading, claims: AccessClaims) -> Viewer:
+    return await find_viewer(db, claims)
+
+
+WritingViewer = Annotated[Viewer, Depends(writing_viewer)]
+"""Who asks, found in the request's transaction."""
+ReadingViewer = Annotated[Viewer, Depends(reading_viewer)]
+
+
+def client_address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+ClientAddress = Annotated[str, Depends(client_address)]

@@ -1,0 +1,84 @@
+"""The kinds of fields that requests and replies are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from email_validator import EmailNotValidError, validate_email
+from fastapi import Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+MAX_SEQ: Final = (1 << 53) - 1
+"""The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
+
+# PostgreSQL's text cannot hold U+0000; lone surrogates are refused by pydantic's str itself.
+STORABLE: Final = r"^[^\x00]*$"
+PRINTABLE: Final = r"^[^\x00-\x1f\x7f\u0085\u2028\u2029]*$"
+
+
+def _trimmed(text: str) -> str:
+    stripped = text.strip()
+    if not stripped:
+        raise ValueError("must hold something that can be seen")
+    return stripped
+
+
+def _email(text: str) -> str:
+    # Reserved names such as `.test` and `.local` are what intranets and try-outs use.
+    try:
+        return validate_email(text, check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from error
+
+
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=PRINTABLE), AfterValidator(_trimmed)]
+Topic = Annotated[str, Field(max_length=500, pattern=STORABLE)]
+Device = Annotated[str, Field(max_length=100, pattern=PRINTABLE)]
+Email = Annotated[
+    str, Field(min_length=3, max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_email)
+]
+Slug = Annotated[str, Field(min_length=3, max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
+Password = Annotated[SecretStr, Field(min_length=10, max_length=200)]
+OpaqueToken = Annotated[SecretStr, Field(min_length=20, max_length=200)]
+Role = Annotated[str, Field(pattern=r"^(owner|admin|member|guest)$")]
+UserId = Annotated[str, Field(pattern=r"^usr_[0-9a-f]{32}$")]
+ChannelId = Annotated[str, Field(pattern=r"^ch_[0-9a-f]{32}$")]
+EventId = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+]
+Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+
+ChannelPath = Annotated[
+    str, Path(pattern=r"^ch_[0-9a-f]{32}$", examples=["ch_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
+]
+UserPath = Annotated[
+    str, Path(pattern=r"^usr_[0-9a-f]{32}$", examples=["usr_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
+]
+SessionPath = Annotated[
+    str, Path(pattern=r"^ses_[0-9a-f]{32}$", examples=["ses_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
+]
+
+
+class Body(BaseModel):
+    """What a client sends: unknown fields are refused, so that a misspelt one is not silently nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Reply(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+T = TypeVar("T")
+
+
+class Listing(Reply, Generic[T]):
+    """One page of a list. `next_cursor` is null on the last page."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+def examples(*values: dict[str, Any]) -> ConfigDict:
+    """A model's configuration with examples for OpenAPI; merged with what the base class says."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})

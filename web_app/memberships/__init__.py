@@ -1,0 +1,1 @@
+"""Who is in a channel: adding, joining, leaving, removing."""

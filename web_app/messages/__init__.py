@@ -1,0 +1,1 @@
+"""Posting a message through a channel server, and reading history by seq."""

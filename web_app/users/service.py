@@ -1,0 +1,119 @@
+"""Inviting, accepting, deactivating and reactivating people."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.contract.directory import directory_at
+from services.contract.ids import new_entity_id
+from services.database.outbox import enqueue_directory
+from web_app.auth.repository import Viewer
+from web_app.auth.schemas import SignedUp
+from web_app.auth.service import user_shown, workspace_shown
+from web_app.auth.sessions import end_sessions, hash_of, hash_of_sent, new_secret, start_session
+from web_app.parts import Parts
+from web_app.problems import ApiError
+from web_app.users import repository
+from web_app.users.schemas import AcceptInvite, Invite, InviteCreated, NewInvite, UserChanged
+
+
+def user_key(user_id: str) -> str:
+    return f"user:{user_id}"
+
+
+def require_admin(viewer: Viewer) -> None:
+    """Raises ApiError forbidden."""
+    if not viewer.is_admin:
+        raise ApiError("forbidden", "Only owners and admins may do this.")
+
+
+async def invite(db: AsyncConnection, viewer: Viewer, wanted: NewInvite, lifetime_s: int) -> InviteCreated:
+    """Raises ApiError forbidden, name_taken."""
+    require_admin(viewer)
+    if wanted.role == "owner" and viewer.role != "owner":
+        raise ApiError("forbidden", "Only owners may invite owners.")
+    if await repository.email_is_taken(db, viewer.workspace_id, wanted.email):
+        raise ApiError("name_taken", "Somebody in this workspace has this e-mail address.")
+    token = new_secret()
+    invite_id = new_entity_id("inv")
+    expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=lifetime_s)
+    await repository.add_invite(
+        db,
+        invite_id=invite_id,
+        workspace_id=viewer.workspace_id,
+        email=wanted.email,
+        role=wanted.role,
+        token_hash=hash_of(token),
+        invited_by=viewer.user_id,
+        expires_at=expires_at,
+    )
+    shown = Invite(id=invite_id, email=wanted.email, role=wanted.role, expires_at=expires_at)
+    return InviteCreated(invite=shown, token=token)
+
+
+async def accept_invite(parts: Parts, wanted: AcceptInvite, address: str) -> SignedUp:
+    """Raises ApiError not_found, name_taken, slow_down. The password's work is done outside of any transaction."""
+    parts.attempts.from_address(address)
+    token_hash = hash_of_sent(wanted.token)
+    async with parts.database.reading() as db:
+        if await repository.find_open_invite(db, token_hash) is None:
+            raise _no_invite()
+    password_hash = await parts.passwords.hash(wanted.password.get_secret_value())
+    async with parts.database.transaction() as db:
+        invite = await repository.find_open_invite(db, token_hash, lock=True)
+        if invite is None:
+            raise _no_invite()
+        await repository.use_invite(db, invite.id)
+        user = await repository.add_user(
+            db,
+            user_id=new_entity_id("usr"),
+            workspace_id=invite.workspace_id,
+            email=invite.email,
+            name=wanted.name,
+            password_hash=password_hash,
+            role=invite.role,
+        )
+        if user is None:
+            raise ApiError("name_taken", "Somebody in this workspace has this e-mail address.")
+        tokens = await start_session(
+            db, parts.keys, parts.settings, user.id, invite.workspace_id, wanted.device
+        )
+        await enqueue_directory(db, [user_key(user.id)])
+    return SignedUp(
+        user=user_shown(user),
+        workspace=workspace_shown(invite),
+        tokens=tokens,
+        directory_at=directory_at(user_key(user.id), user.version),
+    )
+
+
+def _no_invite() -> ApiError:
+    return ApiError("not_found", "The invitation is unknown, used or expired.")
+
+
+async def set_active(db: AsyncConnection, viewer: Viewer, user_id: str, active: bool) -> UserChanged:
+    """Deactivating ends every session. Raises ApiError forbidden, not_found, conflict for the last owner."""
+    require_admin(viewer)
+    await repository.lock_staff(db, viewer.workspace_id)
+    user = await repository.lock_user(db, viewer.workspace_id, user_id)
+    if user is None:
+        raise ApiError("not_found", "There is no such person in this workspace.")
+    if user.role == "owner" and viewer.role != "owner":
+        raise ApiError("forbidden", "Only owners may do this to an owner.")
+    if user.active == active:
+        return UserChanged(user=user_shown(user), directory_at=directory_at(user_key(user_id), user.version))
+    if (
+        not active
+        and user.role == "owner"
+        and not await repository.has_other_owner(db, viewer.workspace_id, user_id)
+    ):
+        raise ApiError("conflict", "The last owner of a workspace cannot be deactivated.")
+    version = await repository.set_active(db, user_id, active)
+    await enqueue_directory(db, [user_key(user_id)])
+    last = (user_key(user_id), version)
+    if not active:
+        last = [last, *await end_sessions(db, user_id, "deactivated")][-1]
+    shown = user_shown(user).model_copy(update={"active": active})
+    return UserChanged(user=shown, directory_at=directory_at(*last))

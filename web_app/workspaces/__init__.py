@@ -1,0 +1,1 @@
+"""Workspaces: signing up a new one with its owner."""
