@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from channel_server.clients import PATH, Client
 from channel_server.core.node import Node
@@ -23,7 +25,7 @@ from services.contract.frames import MAX_MESSAGE_BYTES
 from services.contract.generation import Generation
 from services.eventlog.appender import Appender
 from services.eventlog.directory import DirectoryTail
-from services.eventlog.epoch import current_generation
+from services.eventlog.epoch import await_generation
 from services.eventlog.errors import AppendFailed, LogLost, NoGeneration
 from services.eventlog.replay import Replay
 from services.runtime.admin import serving
@@ -65,13 +67,21 @@ class ChannelServer:
         api = InternalApi(settings.secret("service_token"), self.why_not_ready)
         async with serving(api.app(), settings.internal_host, settings.internal_port) as internal_port:
             log.info("internal API", port=internal_port)
-            generation = await _generation(settings.kafka, stop)
-            if generation is None:
-                return
-            try:
-                await self._follow(generation, api, stop)
-            except LogLost as error:
-                raise Fatal(f"the log cannot be read from where the checkpoints say: {error}") from error
+            work = asyncio.create_task(self._work(api, stop), name="node")
+            await _either(work, stop.wait())
+            if not self._open:
+                work.cancel()  # stopped before anybody came: there is nothing to drain
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+
+    async def _work(self, api: InternalApi, stop: asyncio.Event) -> None:
+        try:
+            generation = await await_generation(self._settings.kafka)
+            await self._follow(generation, api, stop)
+        except NoGeneration as error:
+            raise Fatal(str(error)) from error
+        except LogLost as error:
+            raise Fatal(f"the log cannot be read from where the checkpoints say: {error}") from error
 
     async def _follow(self, generation: Generation, api: InternalApi, stop: asyncio.Event) -> None:
         settings = self._settings
@@ -119,7 +129,7 @@ class ChannelServer:
                                 loops.catch_up,
                             )
                         ]
-                        await _either(loops.replayed, stop)
+                        await loops.replayed.wait()
                         log.info(
                             "replayed",
                             seconds=round(time.monotonic() - started, 2),
@@ -148,26 +158,13 @@ class ChannelServer:
                     raise group.exceptions[0] from None
 
 
-async def _generation(kafka: str, stop: asyncio.Event) -> Generation | None:
-    """The epoch in force, as soon as the broker answers; None when stopped before. Raises Fatal."""
-    while not stop.is_set():
-        try:
-            return await current_generation(kafka)
-        except NoGeneration as error:
-            raise Fatal(str(error)) from error
-        except (KafkaError, OSError) as error:
-            log.warning("the log cannot be reached yet", reason=str(error))
-            await _either(stop, stop, timeout=1.0)
-    return None
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event, timeout: float | None = None) -> None:
-    waiting = [asyncio.create_task(event.wait()) for event in (one, other)]
+async def _either(work: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> None:
+    """Return when one of them is done; `other` is cancelled."""
+    waiting = asyncio.create_task(other)
     try:
-        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in waiting:
-            task.cancel()
+        waiting.cancel()
 
 
 async def _main(settings: ChannelServerSettings, stop: asyncio.Event) -> None:

@@ -392,7 +392,9 @@ class Delivery:
                     subscriber
                 )  # settled there: closed, and opened at the head when a member again
             elif member and channel in subscriber.unresolved:
-                self._lag(subscriber, channel, Lag(subscriber.unresolved.pop(channel), change.after))
+                # The directory is late: a member all along, who resumes. A member event: one from here on.
+                resumes = change.after if head is None else _NEVER
+                self._lag(subscriber, channel, Lag(subscriber.unresolved.pop(channel), resumes))
             elif self.held or subscriber.pending is None:
                 if is_live:
                     assert audience is not None

@@ -1,0 +1,324 @@
+"""A cell for tests of channel servers alone: an epoch, a directory written by the test, nodes, and clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from deploy.local.ports import free_ports
+from services.contract.directory import (
+    ChannelRecord,
+    DirectoryRecord,
+    KeyRecord,
+    MemberRecord,
+    RevokedRecord,
+    UserRecord,
+)
+from services.contract.envelope import encode_envelope, partition_of
+from services.contract.events import Event, encode_event
+from services.contract.generation import Generation
+from services.contract.ids import new_entity_id, new_event_id
+from services.contract.tokens import Claims, sign_token
+from services.eventlog.appender import Appender
+from services.eventlog.directory import DirectoryWriter
+from services.eventlog.epoch import create_generation, current_generation
+from services.eventlog.errors import NoGeneration
+from tests.stack.process import Process
+from tests.stack.waiting import until
+
+SERVICE_TOKEN = "a-service-token-for-tests"
+WORKSPACE = new_entity_id("ws")
+
+_versions = itertools.count(1)
+
+
+class Person:
+    def __init__(self) -> None:
+        self.id = new_entity_id("usr")
+        self.session = new_entity_id("ses")
+
+
+class Client:
+    """A WebSocket client that keeps every frame: `frames` in order, `by_type` to look at them."""
+
+    def __init__(self, socket: ClientConnection, person: Person) -> None:
+        self.socket = socket
+        self.person = person
+        self.frames: list[dict[str, Any]] = []
+        self.closed: int | None = None
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            async for message in self.socket:
+                self.frames.append(json.loads(message))
+        except ConnectionClosed:
+            pass
+        self.closed = self.socket.close_code
+
+    def by_type(self, kind: str, **fields: object) -> list[dict[str, Any]]:
+        return [
+            frame
+            for frame in self.frames
+            if frame["type"] == kind and all(frame.get(name) == value for name, value in fields.items())
+        ]
+
+    async def frame(self, kind: str, timeout: float = 10.0, **fields: object) -> dict[str, Any]:
+        """The first frame of this type with these fields, as soon as it has come."""
+        return (
+            await until(lambda: self.by_type(kind, **fields), timeout, what=f"{kind} {fields}", every=0.005)
+        )[0]
+
+    def seqs(self, channel: str) -> list[int]:
+        return [frame["seq"] for frame in self.by_type("event", channel=channel)]
+
+    async def shown(self, channel: str, seq: int, timeout: float = 10.0) -> None:
+        """Wait until the event with this number has come."""
+        await self.frame("event", timeout, channel=channel, seq=seq)
+
+    async def post(self, channel: str, text: str, id: str | None = None, **more: object) -> str:
+        """Send and do not wait; gives the id."""
+        chosen = id or new_event_id()
+        await self.socket.send(
+            json.dumps({"type": "send", "channel": channel, "id": chosen, "text": text, **more})
+        )
+        return chosen
+
+    async def say(self, channel: str, text: str, id: str | None = None, **more: object) -> dict[str, Any]:
+        """Send and wait for the `ack` or the `refused`."""
+        before = len(self.frames)
+        chosen = await self.post(channel, text, id, **more)
+
+        def answer() -> dict[str, Any] | None:
+            answers = (
+                f for f in self.frames[before:] if f["type"] in ("ack", "refused") and f["id"] == chosen
+            )
+            return next(answers, None)
+
+        answered = await until(answer, 20.0, what=f"an answer to {chosen}", every=0.002)
+        assert answered is not None
+        return answered
+
+    async def end(self, timeout: float = 10.0) -> int:
+        """Wait until the server has closed; gives the close code."""
+        await asyncio.wait_for(asyncio.shield(self._reader), timeout)
+        assert self.closed is not None
+        return self.closed
+
+    async def close(self) -> None:
+        await self.socket.close()
+        await self._reader
+
+
+class Node:
+    """A channel server process of the test's own."""
+
+    def __init__(self, name: str, process: Process, websocket: str, internal: str) -> None:
+        self.name = name
+        self.process = process
+        self.websocket = websocket
+        self.internal = internal
+
+    async def post(self, body: Mapping[str, object], token: str = SERVICE_TOKEN) -> httpx.Response:
+        """POST /internal/v1/events."""
+        async with httpx.AsyncClient(base_url=self.internal, timeout=30, trust_env=False) as http:
+            return await http.post(
+                "/internal/v1/events", json=body, headers={"Authorization": f"Bearer {token}"}
+            )
+
+    async def get(self, path: str, token: str = SERVICE_TOKEN) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=self.internal, timeout=30, trust_env=False) as http:
+            return await http.get(path, headers={"Authorization": f"Bearer {token}"})
+
+
+class Cell:
+    def __init__(self, kafka: str, generation: Generation, folder: Path, directory: DirectoryWriter) -> None:
+        self.kafka = kafka
+        self.generation = generation
+        self.folder = folder
+        self.directory = directory
+        self.key = Ed25519PrivateKey.generate()
+        self._clients: list[Client] = []
+        self._processes: list[Process] = []
+        self.secrets = folder / "secrets"
+        self.secrets.mkdir()
+        (self.secrets / "service_token").write_text(SERVICE_TOKEN)
+
+    # the directory
+
+    async def publish(self, *records: DirectoryRecord) -> None:
+        await self.directory.publish(records)
+
+    async def publish_key(self) -> None:
+        pem = self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        await self.publish(KeyRecord(kid="k1", public_key=pem, active=True, version=next(_versions)))
+
+    def user_record(self, person: Person, active: bool = True) -> UserRecord:
+        return UserRecord(
+            id=person.id, workspace_id=WORKSPACE, name="N", active=active, version=next(_versions)
+        )
+
+    async def people(self, number: int) -> list[Person]:
+        people = [Person() for _ in range(number)]
+        await self.publish(*(self.user_record(person) for person in people))
+        return people
+
+    def channel_record(self, channel: str, archived: bool = False) -> ChannelRecord:
+        return ChannelRecord(
+            id=channel, workspace_id=WORKSPACE, kind="private", archived=archived, version=next(_versions)
+        )
+
+    def member_record(self, channel: str, person: Person, member: bool = True) -> MemberRecord:
+        return MemberRecord(channel_id=channel, user_id=person.id, member=member, version=next(_versions))
+
+    async def channel(self, *members: Person) -> str:
+        channel = new_entity_id("ch")
+        await self.publish(self.channel_record(channel), *(self.member_record(channel, p) for p in members))
+        return channel
+
+    async def revoke(self, person: Person) -> None:
+        until_ms = (int(time.time()) + 3600) * 1000
+        await self.publish(
+            RevokedRecord(session_id=person.session, until_ms=until_ms, version=next(_versions))
+        )
+
+    def next_version(self) -> int:
+        return next(_versions)
+
+    # the log
+
+    async def append(self, channel: str, sender: Person, event: Event, id: str | None = None) -> None:
+        """Put an event into the log as the relay does, past any node."""
+
+        def ignore(_: Exception) -> None: ...
+
+        async with Appender(
+            self.kafka,
+            self.generation.events_topic,
+            self.generation.partitions,
+            max_in_flight=10,
+            on_failure=ignore,
+        ) as appender:
+            header = encode_envelope(channel, sender.id, id or new_event_id(), int(time.time() * 1000))
+            await appender.append(channel, header, encode_event(event))
+
+    def partition(self, channel: str) -> int:
+        return partition_of(channel, self.generation.partitions)
+
+    # nodes and clients
+
+    def new_nodes(self, *names: str, kafka: str | None = None, **environment: str) -> list[Node]:
+        """Nodes that know each other, not started; `environment` without the prefix LOCKSTEP_."""
+        ports = free_ports(2 * len(names))
+        addresses = [
+            {
+                "name": name,
+                "websocket": f"ws://127.0.0.1:{ports[2 * i]}/v1/websocket",
+                "internal": f"http://127.0.0.1:{ports[2 * i + 1]}",
+            }
+            for i, name in enumerate(names)
+        ]
+        nodes = []
+        for i, (name, address) in enumerate(zip(names, addresses, strict=True)):
+            process = Process(
+                name,
+                [sys.executable, "-m", "channel_server"],
+                self.folder / f"{name}.log",
+                environment={
+                    "LOCKSTEP_NODE_NAME": name,
+                    "LOCKSTEP_KAFKA": kafka or self.kafka,
+                    "LOCKSTEP_SECRETS_DIR": str(self.secrets),
+                    "LOCKSTEP_NODES": json.dumps(addresses),
+                    "LOCKSTEP_WEBSOCKET_PORT": str(ports[2 * i]),
+                    "LOCKSTEP_INTERNAL_PORT": str(ports[2 * i + 1]),
+                    **{f"LOCKSTEP_{setting.upper()}": value for setting, value in environment.items()},
+                },
+                ready=f"{address['internal']}/health/ready",
+            )
+            self._processes.append(process)
+            nodes.append(Node(name, process, address["websocket"], address["internal"]))
+        return nodes
+
+    async def nodes(self, *names: str, **environment: str) -> list[Node]:
+        """The same, started and ready."""
+        nodes = self.new_nodes(*names, **environment)
+        for node in nodes:
+            node.process.spawn()
+        await asyncio.gather(*(node.process.wait_ready() for node in nodes))
+        return nodes
+
+    def token(self, person: Person, lifetime: int = 3600, workspace: str = WORKSPACE) -> str:
+        now = int(time.time())
+        claims = Claims(person.id, workspace, person.session, now + lifetime)
+        return sign_token(self.key, "k1", "realtime", claims, now=now)
+
+    async def open(self, node: Node, person: Person, **options: Any) -> Client:
+        """A WebSocket, nothing said yet."""
+        socket = await connect(node.websocket, max_size=None, proxy=None, compression=None, **options)
+        client = Client(socket, person)
+        self._clients.append(client)
+        return client
+
+    async def connect(
+        self,
+        node: Node,
+        person: Person,
+        resume: Mapping[str, int] | None = None,
+        epoch: int | None = None,
+        **options: Any,
+    ) -> Client:
+        """Connected and welcomed."""
+        client = await self.open(node, person, **options)
+        frame: dict[str, Any] = {"type": "connect", "token": self.token(person)}
+        if resume is not None:
+            frame["resume"] = {"epoch": epoch or self.generation.epoch, "channels": dict(resume)}
+        await client.socket.send(json.dumps(frame))
+        await client.frame("welcome")
+        return client
+
+    async def close(self) -> None:
+        await asyncio.gather(*(client.close() for client in self._clients), return_exceptions=True)
+        for process in self._processes:
+            await process.destroy()
+
+
+async def new_generation(kafka: str, **facts: int) -> Generation:
+    """An epoch after all others."""
+    try:
+        epoch = (await current_generation(kafka)).epoch + 1
+    except NoGeneration:
+        epoch = 1
+    return await create_generation(
+        kafka, Generation(epoch=epoch, created_ms=int(time.time() * 1000), **facts)
+    )
+
+
+@contextlib.asynccontextmanager
+async def new_cell(kafka: str, folder: Path, **facts: int) -> AsyncIterator[Cell]:
+    """An epoch with a signing key in its directory; nodes and clients of it end with the block."""
+    generation = await new_generation(kafka, **facts)
+    async with DirectoryWriter(kafka, generation) as directory:
+        cell = Cell(kafka, generation, folder, directory)
+        await cell.publish_key()
+        try:
+            yield cell
+        finally:
+            await cell.close()
+
+
+def dense(seqs: Iterable[int], after: int = 0) -> bool:
+    """Whether these are after + 1, after + 2, ..."""
+    return all(seq == after + place for place, seq in enumerate(seqs, 1))

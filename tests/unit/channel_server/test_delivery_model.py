@@ -1,0 +1,243 @@
+"""Delivery against a model: whatever happens, each client's view is exact, and nobody sees what is not theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from channel_server.core.compose import event_frame
+from channel_server.core.delivery import Delivery, Subscriber, Turn
+from channel_server.core.directory import Directory
+from channel_server.core.limits import Limits
+from channel_server.core.ring import ENTRY_OVERHEAD, Ring
+from services.contract.directory import UserRecord
+from tests.unit.channel_server.fakes import FakeLink, channel_id, user_id
+
+CHANNELS = [channel_id(n) for n in range(3)]
+USERS = [user_id(n) for n in range(3)]
+ID = "0" * 36
+FRAME = len(event_frame(CHANNELS[0], 1, ID, USERS[0], 1, b"{}")) + ENTRY_OVERHEAD
+
+channels = st.sampled_from(CHANNELS)
+users = st.sampled_from(USERS)
+
+
+class Connection:
+    """A client: its link, and what it makes of the frames. `views`: channel -> last seq, of the open ones."""
+
+    def __init__(self, user: str, named: dict[str, int]) -> None:
+        self.user = user
+        self.named = dict(named)
+        self.link = FakeLink()
+        self.subscriber = Subscriber(self.link)
+        self.views: dict[str, int] = {}
+        self.heads_at_join: dict[str, int] = {}
+
+    def read(self, permitted: dict[tuple[str, str], set[int]]) -> None:
+        for frame in self.link.take():
+            self.read_one(frame, permitted)
+
+    def read_one(self, frame: dict[str, Any], permitted: dict[tuple[str, str], set[int]]) -> None:
+        channel = frame["channel"]
+        if frame["type"] == "opened":
+            assert channel not in self.views
+            self.views[channel] = frame["head"]
+        elif frame["type"] == "closed":
+            assert frame["last_seq"] == self.views.pop(channel)
+        elif frame["type"] == "gap":
+            assert frame["from"] == self.views[channel] + 1
+            assert frame["to"] >= frame["from"]
+            self.views[channel] = frame["to"]
+        else:
+            seq = frame["seq"]
+            assert seq == self.views[channel] + 1, "a hole, a repetition, or an event after `closed`"
+            self.views[channel] = seq
+            replay = seq <= self.heads_at_join[channel] and channel in self.named
+            assert replay or seq in permitted[channel, self.user], (
+                "shown to somebody who was not a member then"
+            )
+
+
+class DeliveryMachine(RuleBasedStateMachine):
+    @initialize(ring=st.integers(2, 12), slice_=st.integers(1, 3), chunk=st.integers(1, 4))
+    def start(self, ring: int, slice_: int, chunk: int) -> None:
+        self.heads = dict.fromkeys(CHANNELS, 0)
+        self.directory = Directory()
+        for user in USERS:
+            self.directory.apply(UserRecord(id=user, workspace_id="ws", name="", active=True, version=1))
+        self.ring = Ring(ring * FRAME)
+        limits = Limits(high_water=FRAME, chunk=chunk * FRAME, slice=slice_)
+        self.delivery = Delivery(self.ring, self.directory, lambda channel: self.heads[channel], limits)
+        self.version = 1
+        self.connections: list[Connection] = []
+        self.lost: list[tuple[str, dict[str, int]]] = []
+        self.members: set[tuple[str, str]] = set()
+        self.permitted: dict[tuple[str, str], set[int]] = {(c, u): set() for c in CHANNELS for u in USERS}
+
+    # coming and going
+
+    @precondition(lambda self: not self.delivery.held and len(self.connections) < 6)
+    @rule(user=users, past=st.integers(0, 5), ahead=st.integers(0, 2), resumes=st.booleans())
+    def connect(self, user: str, past: int, ahead: int, resumes: bool) -> None:
+        named: dict[str, int] = {}
+        if resumes:
+            earlier = [views for u, views in self.lost if u == user]
+            if earlier and past < 4:
+                named = dict(earlier[-1])
+            else:
+                named = {c: max(head - past, 0) for c, head in self.heads.items() if past or head}
+            if named and ahead:
+                first = next(iter(named))
+                named[first] = self.heads[first] + ahead
+        connection = Connection(user, named)
+        heads = self.delivery.join(connection.subscriber, self.directory.users[user], named)
+        for channel in CHANNELS:
+            is_member = (channel, user) in self.members
+            assert (channel in heads) == (is_member and named.get(channel) != self.heads[channel])
+            connection.heads_at_join[channel] = self.heads[channel]
+            if channel in named:
+                connection.views[channel] = named[channel]
+            elif is_member:
+                connection.views[channel] = heads[channel]
+        self.connections.append(connection)
+
+    @precondition(lambda self: self.connections)
+    @rule(data=st.data())
+    def disconnect(self, data: st.DataObject) -> None:
+        connection = data.draw(st.sampled_from(self.connections))
+        connection.read(self.permitted)
+        self.delivery.leave(connection.subscriber)
+        self.connections.remove(connection)
+        self.lost.append((connection.user, connection.views))
+
+    @precondition(lambda self: self.connections)
+    @rule(data=st.data())
+    def settle_unresolved(self, data: st.DataObject) -> None:
+        self.delivery.settle_unresolved(data.draw(st.sampled_from(self.connections)).subscriber)
+
+    # what happens in channels
+
+    @rule(
+        channel=channels,
+        script=st.lists(st.one_of(st.none(), st.tuples(users, st.booleans())), min_size=1, max_size=6),
+    )
+    def publish(self, channel: str, script: list[tuple[str, bool] | None]) -> None:
+        self._to_the_end(self.delivery.flush)
+        shown = self.heads[channel]
+        frames, turns = [], []
+        for place, act in enumerate(script):
+            seq = shown + place + 1
+            frame = event_frame(channel, seq, ID, USERS[0], 1, b"{}")
+            frames.append(frame)
+            self.ring.add(channel, seq, frame)
+            if act is not None:
+                user, member = act
+                self.version += 1
+                turns.append(Turn(place, [user], self.version, member))
+                if not member:
+                    self.members.discard((channel, user))
+            for user in USERS:
+                if (channel, user) in self.members:
+                    self.permitted[channel, user].add(seq)
+            if act is not None and act[1]:
+                self.members.add((channel, act[0]))
+        self.heads[channel] = shown + len(frames)
+        self.delivery.publish(channel, shown, frames, turns)
+
+    @rule(channel=channels, user=users, member=st.booleans())
+    def directory_says(self, channel: str, user: str, member: bool) -> None:
+        self.version += 1
+        change = self.directory.set_member(channel, user, self.version, member)
+        assert change is not None
+        (self.members.add if member else self.members.discard)((channel, user))
+        for connection in self.connections:
+            if member and connection.user == user and channel in connection.subscriber.unresolved:
+                connection.heads_at_join[channel] = self.heads[channel]  # the resume begins only now
+        self.delivery.membership_changed(change)
+
+    @rule(channel=channels, user=users, member=st.booleans())
+    def directory_says_something_old(self, channel: str, user: str, member: bool) -> None:
+        version = self.directory.membership(channel, user) >> 1
+        assert self.directory.set_member(channel, user, version, member) is None
+
+    # time and sockets
+
+    @rule()
+    def flush(self) -> None:
+        self.delivery.flush()
+
+    @rule()
+    def catch_up(self) -> None:
+        self.delivery.catch_up()
+
+    @precondition(lambda self: self.connections)
+    @rule(data=st.data())
+    def stop_reading(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.connections)).link.reads = False
+
+    @precondition(lambda self: self.connections)
+    @rule(data=st.data())
+    def read_again(self, data: st.DataObject) -> None:
+        self._drain(data.draw(st.sampled_from(self.connections)))
+
+    @rule(held=st.booleans())
+    def hold(self, held: bool) -> None:
+        self._to_the_end(self.delivery.flush)
+        self.delivery.held = held
+
+    # what must be true
+
+    @invariant()
+    def views_are_exact(self) -> None:
+        for connection in getattr(self, "connections", ()):
+            connection.read(self.permitted)
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        for connection in getattr(self, "connections", ()):
+            assert len(connection.subscriber.lag) <= len(CHANNELS)
+            assert connection.link.unread <= 25 * FRAME
+
+    def teardown(self) -> None:
+        if not hasattr(self, "delivery"):
+            return
+        self.delivery.held = False
+        for connection in self.connections:
+            self._drain(connection)
+            self.delivery.settle_unresolved(connection.subscriber)
+        self._to_the_end(self.delivery.flush)
+        self._to_the_end(self.delivery.catch_up)
+        for connection in self.connections:
+            connection.read(self.permitted)
+            for channel, head in self.heads.items():
+                if (channel, connection.user) not in self.members:
+                    assert channel not in connection.views
+                elif connection.named.get(channel, 0) <= head:
+                    assert connection.views[channel] == head, "everything that came is shown in the end"
+                else:
+                    assert connection.views[channel] in (head, connection.named[channel])
+        for connection in self.connections:
+            self.delivery.leave(connection.subscriber)
+        assert not self.delivery._audiences, "nobody left, nothing kept"
+        assert not self.delivery.behind
+
+    def _drain(self, connection: Connection) -> None:
+        connection.link.reads = True
+        connection.link.unread = 0
+        self.delivery.drained(connection.subscriber)
+
+    @staticmethod
+    def _to_the_end(step: Any) -> None:
+        for _ in range(1000):
+            if not step():
+                return
+        raise AssertionError("it never ends")
+
+
+TestDelivery = DeliveryMachine.TestCase
+TestDelivery.settings = settings(
+    max_examples=200, stateful_step_count=50, deadline=None, print_blob=False, report_multiple_bugs=False
+)
