@@ -20,7 +20,7 @@ HOME = "LOCKSTEP_STACK_HOME"
 MARK = "LOCKSTEP_SUPERVISED_IN"
 """Carried by every process of a stack, with the stack's folder as its value; set by the supervisor and nobody else."""
 
-UNUSABLE = "'\";#:,\n"
+UNUSABLE = "'\";#:,%\n"
 """Characters that a supervisord, broker or Java setting cannot hold inside a path."""
 
 

@@ -67,7 +67,7 @@ class Supervisor:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._socket = _socket_path(place.run)
+        self.socket = _socket_path(place.run)
 
     def log_file(self, name: str) -> Path:
         return self._place.logs / f"{name}.log"
@@ -76,8 +76,8 @@ class Supervisor:
         """Start supervisord itself; it starts none of the programs. Raises StackError."""
         self._place.run.mkdir(parents=True, exist_ok=True)
         self._place.logs.mkdir(parents=True, exist_ok=True)
-        self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._socket.unlink(missing_ok=True)
+        self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
         self._configuration.write_text(self._render(programs), "utf-8")
         outcome = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)],
@@ -90,7 +90,10 @@ class Supervisor:
         )
         if outcome.returncode != 0:
             said = (outcome.stderr or outcome.stdout).strip().splitlines()
-            raise StackError(f"the supervisor did not start: {said[-1] if said else 'it said nothing'}")
+            error = next(
+                (line for line in said if line.startswith("Error")), said[-1] if said else "it said nothing"
+            )
+            raise StackError(f"the supervisor did not start: {error}")
         deadline = time.monotonic() + 15
         while not self.running():
             if time.monotonic() > deadline:
@@ -150,7 +153,7 @@ class Supervisor:
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         proxy = xmlrpc.client.ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport(None, None, f"unix://{self._socket}")
+            "http://127.0.0.1", transport=SupervisorTransport(None, None, f"unix://{self.socket}")
         )
         with proxy:
             return getattr(proxy.supervisor, method)(*arguments)
@@ -166,7 +169,7 @@ class Supervisor:
         files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
         user = "user=root\n" if os.geteuid() == 0 else ""  # else it warns that it did not drop privileges
         sections = [
-            f"[unix_http_server]\nfile={_escape(str(self._socket))}\nchmod=0600\n",
+            f"[unix_http_server]\nfile={_escape(str(self.socket))}\nchmod=0600\n",
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
             "[supervisord]\n"
