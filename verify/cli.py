@@ -115,5 +115,9 @@ def verify(
     if json:
         typer.echo(report.as_json(verdict))
     else:
-        report.print_report(verdict, Console(no_color=plain, force_terminal=False if plain else None))
+        console = Console(no_color=plain, force_terminal=False if plain else None)
+        console.width = max(
+            console.width, report.WIDTH
+        )  # a wrapped line can be read, a cut-off number cannot
+        report.print_report(verdict, console)
     raise typer.Exit(Exit.HOLDS if verdict.holds else Exit.BROKEN)

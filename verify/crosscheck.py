@@ -235,7 +235,7 @@ class Crosscheck:
         for stream, view in views:
             for first, last, _ in view.skipped:
                 self._not_shown(book, stream, view, first, last, only_acked=True)
-            self._gaps(book, stream, view)
+            self._beyond(book, stream, view)
             self._membership(book, stream, view)
             if not (view.open and stream.clean and stream.epoch == book.epoch):
                 continue
@@ -273,16 +273,17 @@ class Crosscheck:
                 self._ledger.sources[stream.source], self._seen(book, seq),
             )  # fmt: skip
 
-    def _gaps(self, book: Book, stream: Stream, view: View) -> None:
-        """A gap may not name numbers that nobody has."""
+    def _beyond(self, book: Book, stream: Stream, view: View) -> None:
+        """What a client is told may not name numbers that nobody has."""
         if self.log.head(book) is None and not self.database.read:
             return
-        for last, position in view.gaps:
-            if last > book.head:
-                self._findings.add(
-                    "gap_lies", book.channel, last, f"{stream.name} was told to lack {last}, and the head is {book.head}",
-                    self._ledger.where(stream.source, position),
-                )  # fmt: skip
+        for rule, told in (("gap_lies", view.gaps), ("opened_lies", view.openings)):
+            for last, position in told:
+                if last > book.head:
+                    self._findings.add(
+                        rule, book.channel, last, f"{stream.name} was told of {last}, and the head is {book.head}",
+                        self._ledger.where(stream.source, position),
+                    )  # fmt: skip
 
     def _membership(self, book: Book, stream: Stream, view: View) -> None:
         """Views follow the member events of the channel's own sequence."""

@@ -137,7 +137,7 @@ class Judge:
             for stream in self.streams
             for (_, viewed), view in stream.views.items()
             if viewed == channel
-            for last, _ in view.gaps
+            for last, _ in (*view.gaps, *view.openings)
         ]
         return max(heads + tops + named, default=0)
 

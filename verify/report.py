@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,6 +12,9 @@ from rich.table import Table
 
 from verify.findings import RULES, Property
 from verify.judge import Verdict
+
+WIDTH: Final = 110
+"""Columns that the table of channels needs."""
 
 
 def as_json(verdict: Verdict) -> str:

@@ -66,7 +66,7 @@ class View:
     `next` is the number that must come next while the view is open. `told`: numbers that a gap named and that
     were not fetched since. `skipped`: runs passed over silently, with the position where that was seen.
     `fresh`: opened by a welcome, and nothing shown since. `periods`: (head at which it was opened, last number,
-    position) of each view that was closed.
+    position) of each view that was closed. `gaps`, `openings`: (last number or head, position) of each.
     """
 
     def __init__(self, book: Book) -> None:
@@ -82,6 +82,7 @@ class View:
         self.began = 0
         self.periods: list[tuple[int, int, int]] = []
         self.gaps: list[tuple[int, int]] = []
+        self.openings: list[tuple[int, int]] = []
 
     def start(self, head: int, *, fresh: bool = False) -> None:
         self.open = True
@@ -89,8 +90,10 @@ class View:
         self.next = head + 1
         self.began = head
 
-    def end(self) -> None:
-        self.open = False
+    def rewind(self, last: int) -> None:
+        """The client asks again for what a gap had named, from `last` + 1 on."""
+        self.next = last + 1
+        self.told = [(first, min(end, last)) for first, end in self.told if first <= last]
 
     def lacks(self, seq: int) -> bool:
         return any(first <= seq <= last for first, last in self.told)
@@ -270,13 +273,27 @@ class Stream:
             view.next = seq + 1
             view.shown.add(seq)
         elif view.lacks(seq):
-            view.fetched(seq)
-            view.shown.add(seq)
+            self._lacking(view, line, position)
         else:
             known = view.unskip(seq)
             what = f"after {view.next - 1}" if known else f"though its view began at {view.next - 1}"
             self._broken("out_of_order", line.channel, seq, f"{self.name} was shown {seq} {what}", position)
             view.shown.add(seq)
+
+    def _lacking(self, view: View, line: lines.Event, position: int) -> None:
+        """A number that a gap had named."""
+        if line.via != "gap":
+            self._broken(
+                "gap_lies", line.channel, line.seq,
+                f"{self.name} was told to lack {line.seq}, and it came {line.via}", position,
+            )  # fmt: skip
+        elif line.seq < view.shown.last:
+            self._broken(
+                "out_of_order", line.channel, line.seq,
+                f"{self.name} was shown {line.seq} after {view.shown.last}", position,
+            )  # fmt: skip
+        view.fetched(line.seq)
+        view.shown.add(line.seq)
 
     def _out_of_view(self, view: View, seq: int, position: int) -> None:
         if seq in view.shown:
@@ -297,6 +314,7 @@ class Stream:
 
     def _open(self, channel: str, head: int, position: int) -> None:
         view = self._view(channel)
+        view.openings.append((head, position))
         if not view.open or view.fresh:
             view.start(head)
         elif view.next != head + 1:
@@ -316,7 +334,7 @@ class Stream:
                 f"{self.name} stood at {view.next - 1} and was told that its view ended with {line.last_seq}",
                 position,
             )  # fmt: skip
-        view.end()
+        view.open = False
         view.closed_at, view.closed_last = position, line.last_seq
         view.periods.append((view.began, view.next - 1, position))
 
@@ -348,6 +366,8 @@ class Stream:
             view = self._view(channel)
             if not view.open:
                 view.start(last)
+            elif last + 1 < view.next and view.lacks_all(last + 1, view.next - 1):
+                view.rewind(last)
         for channel, head in line.heads.items():
             view = self._view(channel)
             if channel not in line.resumed and not view.open:
@@ -368,7 +388,7 @@ class Stream:
         self.epoch = epoch
         for (viewed, channel), view in self.views.items():
             if viewed == epoch and channel not in heads:
-                view.end()
+                view.open = False
         for channel, head in heads.items():
             self._view(channel).start(head, fresh=True)
 
