@@ -7,7 +7,8 @@ that no longer answers at all), a lock, and an open transaction that nobody cont
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -25,6 +26,8 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 30_000
 
 _CLIENT_GRACE_S: Final = 5.0
 """How much longer than the server the client waits for a statement: then the server is not there any more."""
+
+_GOODBYE_S: Final = 2.0
 
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57P")
 """SQLSTATE: connection exception; insufficient resources; shutting down, starting up, terminated."""
@@ -44,10 +47,12 @@ def create_engine(
     max_overflow: int = 10,
     pool_timeout_s: float = 5.0,
     statement_timeout_ms: int | None = STATEMENT_TIMEOUT_MS,
+    pre_ping: bool = True,
 ) -> AsyncEngine:
     """An engine with a pool; nothing is connected yet. `application` is the name PostgreSQL shows for it.
 
     `statement_timeout_ms` None: statements and locks are waited for without a bound (migrations).
+    `pre_ping` False: the caller has a cheaper way to tell dead connections than three round trips each time.
     Raises SettingsError when the password's file cannot be read.
     """
     return create_async_engine(
@@ -64,7 +69,7 @@ def create_engine(
         pool_timeout=pool_timeout_s,
         pool_use_lifo=True,
         # A connection that died while it lay in the pool is replaced before it is handed out.
-        pool_pre_ping=True,
+        pool_pre_ping=pre_ping,
         pool_recycle=1800,
         connect_args=_connect_arguments(application, statement_timeout_ms),
     )
@@ -85,6 +90,21 @@ async def connect(
         database=settings.database_name,
         **_connect_arguments(application, statement_timeout_ms),
     )
+
+
+@asynccontextmanager
+async def connected(
+    settings: DatabaseSettings, application: str, *, statement_timeout_ms: int | None = STATEMENT_TIMEOUT_MS
+) -> AsyncIterator[asyncpg.Connection]:
+    """`connect` for the length of a block. At its end a server that does not answer is hung up on."""
+    connection = await connect(settings, application, statement_timeout_ms=statement_timeout_ms)
+    try:
+        yield connection
+    finally:
+        try:
+            await connection.close(timeout=_GOODBYE_S)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
 
 
 def _connect_arguments(application: str, statement_timeout_ms: int | None) -> dict[str, Any]:
