@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.contract.ids import uuid7
-from services.database.engine import create_engine
 from services.runtime import logs
 from services.runtime.process import EXIT_SETTINGS, run
 from services.runtime.settings import DatabaseSettings, LogSettings, SettingsError, load
@@ -77,7 +76,7 @@ def _keys(chosen: argparse.Namespace) -> int:
 
 
 async def _in_transaction(settings: KeySettings, command: Callable[[AsyncConnection], Awaitable[int]]) -> int:
-    database = Database(create_engine(settings, "web_app keys", pool_size=1, max_overflow=0))
+    database = Database(settings, "web_app keys", pool_size=1)
     try:
         async with database.transaction() as db:
             return await command(db)

@@ -1,56 +1,120 @@
 """Two ways to the database: a transaction, and single reads; and what its absence means for a request.
 
 Nothing is connected before the first statement. Every way in turns "the database cannot do this now" into
-`database_unavailable`, quickly: a connection is waited for two seconds.
+`database_unavailable`, and quickly: a server that refuses is noticed at once; behind one that is silent the first
+few wait for their deadline, and from then on nobody waits until a probe is answered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import structlog
-from sqlalchemy import Row, Select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Row, Select, event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.database.engine import is_unavailable
+from services.database.engine import create_engine, is_unavailable
+from services.runtime.settings import DatabaseSettings
 from web_app.problems import ApiError
-
-log = structlog.get_logger()
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
-_RETRYABLE_STATES = ("40001", "40P01")
+DEADLINE_S: Final = 8.0
+"""For one transaction, the wait for a connection and for locks included."""
+
+PROBE_DEADLINE_S: Final = 2.0
+
+SILENT_AFTER_S: Final = 5.0
+"""When nothing was answered for this long, in spite of a probe every two seconds, nobody is made to wait."""
+
+_RETRYABLE_STATES: Final = ("40001", "40P01")
 """SQLSTATE: serialization failure, deadlock detected. Nothing was done; the same request may succeed."""
+
+log = structlog.get_logger()
 
 
 class Database:
     """`transaction`: all or nothing, committed at the end of the block. `reading`: each statement by itself."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, settings: DatabaseSettings, application: str, pool_size: int) -> None:
+        """Raises SettingsError when the password's file cannot be read."""
+        self.engine = create_engine(
+            settings,
+            application,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout_s=2.0,
+            statement_timeout_ms=int(DEADLINE_S * 1000),
+            pre_ping=False,
+        )
+        _replace_dead_connections(self.engine)
         # Reads in autocommit save the round trips of BEGIN and ROLLBACK; no read here needs a common snapshot.
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._probed = False
+        self._answered = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the database has not answered anything."""
+        return time.monotonic() - self._answered
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commits when the block ends, rolls back when it raises. Raises ApiError database_unavailable."""
+        self._refuse_while_silent()
         with _unavailable_as_problem():
-            async with self.engine.begin() as connection:
+            async with asyncio.timeout(DEADLINE_S), self.engine.begin() as connection:
                 yield connection
+            self._answered = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """For statements that only read. Raises ApiError database_unavailable."""
+        self._refuse_while_silent()
         with _unavailable_as_problem():
-            async with self._reading.connect() as connection:
+            async with asyncio.timeout(DEADLINE_S), self._reading.connect() as connection:
                 yield connection
+            self._answered = time.monotonic()
+
+    async def probe(self) -> None:
+        """Ask something trivial. Whoever has called this once goes on calling it every two seconds.
+
+        Raises ApiError database_unavailable.
+        """
+        self._probed = True
+        with _unavailable_as_problem():
+            async with asyncio.timeout(PROBE_DEADLINE_S), self._reading.connect() as connection:
+                await connection.execute(text("select 1"))
+        self._answered = time.monotonic()
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+    def _refuse_while_silent(self) -> None:
+        if self._probed and self.silent_s > SILENT_AFTER_S:
+            raise ApiError(
+                "database_unavailable", "The database has not answered for a while.", retry_after_ms=2000
+            )
+
+
+def _replace_dead_connections(engine: AsyncEngine) -> None:
+    """Have a connection that the server closed while it lay in the pool replaced when it is taken out.
+
+    asyncpg knows of the closing as soon as the event loop does; a ping would be three round trips each time.
+    """
+
+    def refuse_closed(dbapi_connection: Any, record: object, proxy: object) -> None:
+        if dbapi_connection.driver_connection.is_closed():
+            raise DisconnectionError("closed while it lay in the pool")
+
+    event.listen(engine.sync_engine, "checkout", refuse_closed)
 
 
 @contextlib.contextmanager
@@ -58,7 +122,7 @@ def _unavailable_as_problem() -> Iterator[None]:
     # Endpoints do nothing within a block that could raise these errors, except ask the database.
     try:
         yield
-    except (DBAPIError, OSError, TimeoutError) as error:
+    except (DBAPIError, OSError, PoolTimeout) as error:  # OSError: TimeoutError is one, too
         if not is_unavailable(error) and not _is_retryable(error):
             raise
         log.warning(

@@ -23,7 +23,8 @@ _bearer = HTTPBearer(
 )
 
 
-def parts_of(request: Request) -> Parts:
+# Dependencies are coroutines even where they wait for nothing: FastAPI would run a plain function in a thread.
+async def parts_of(request: Request) -> Parts:
     parts = request.app.state.parts
     assert isinstance(parts, Parts)
     return parts
@@ -32,7 +33,7 @@ def parts_of(request: Request) -> Parts:
 PartsOfApp = Annotated[Parts, Depends(parts_of)]
 
 
-def access_claims(
+async def access_claims(
     parts: PartsOfApp, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Claims:
     """What the access token says; whether its session still lives, the database says.
@@ -75,7 +76,7 @@ WritingViewer = Annotated[Viewer, Depends(writing_viewer)]
 ReadingViewer = Annotated[Viewer, Depends(reading_viewer)]
 
 
-def client_address(request: Request) -> str:
+async def client_address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 

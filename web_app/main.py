@@ -12,7 +12,6 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 
-from services.database.engine import create_engine
 from services.runtime.admin import admin_routes, serving
 from services.runtime.settings import SettingsError
 from web_app import problems
@@ -62,11 +61,7 @@ def create_app(settings: WebSettings) -> FastAPI:
 
     Raises SettingsError when a secret cannot be read.
     """
-    database = Database(
-        create_engine(
-            settings, "web_app", pool_size=settings.web_database_pool, max_overflow=0, pool_timeout_s=2.0
-        )
-    )
+    database = Database(settings, "web_app", settings.web_database_pool)
     parts = Parts(
         settings=settings,
         database=database,

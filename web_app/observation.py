@@ -81,11 +81,12 @@ class Observation:
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    route = getattr(scope.get("route"), "path", None) or "unmatched"
+    path = scope["path"]
+    route = getattr(scope.get("route"), "path", None) or (path if path in _QUIET else "unmatched")
     code = scope.get("lockstep.code", "")
     metrics.REQUESTS.labels(route, method, str(status), code).inc()
     metrics.REQUEST_SECONDS.labels(route, method).observe(seconds)
-    if scope["path"] in _QUIET and status < 500:
+    if path in _QUIET and status < 500:
         return
     client = scope.get("client")
     log.info(

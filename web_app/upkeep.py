@@ -36,7 +36,6 @@ class Upkeep:
     def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database
         self._keys = keys
-        self._answered = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
@@ -57,7 +56,7 @@ class Upkeep:
     def ready(self) -> str | None:
         if self._task is None or self._task.done():
             return "not running"
-        if time.monotonic() - self._answered > STALE_AFTER_S:
+        if self._database.silent_s > STALE_AFTER_S:
             return "the database does not answer"
         if not self._keys.can_sign:
             return "no active signing key whose private half is here"
@@ -74,12 +73,12 @@ class Upkeep:
 
     async def _look(self) -> None:
         try:
+            await self._database.probe()
             await self._keys.refresh(self._database)
         except SettingsError as error:
             log.error("signing keys not taken over", reason=str(error))
         except ApiError:
-            return  # logged where it was found out; `ready` judges how long that may last
-        self._answered = time.monotonic()
+            pass  # logged where it was found out; `ready` judges how long that may last
 
     async def _tidy(self) -> None:
         with contextlib.suppress(ApiError):
