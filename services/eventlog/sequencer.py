@@ -88,7 +88,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     watermark       the next offset: records from here on are numbered
     now             the fold's clock at the watermark
     window_start    offset of the oldest record in the dedupe window (the watermark when it is empty)
-    window_now      the fold's clock when that record was accepted
+    window_now      the fold's clock when that record was accepted (`now` when the window is empty)
     last            the last record below the watermark, None when there was none
     """
 
@@ -198,10 +198,9 @@ class Sequencer:
 
         `heads` becomes the sequencer's own. Until the watermark records refill the window and nothing is numbered.
         """
-        empty = checkpoint.window_start == checkpoint.watermark
         return cls(
             generation,
-            now=checkpoint.now if empty else checkpoint.window_now,
+            now=checkpoint.window_now,
             heads=heads,
             counting_from=checkpoint.watermark,
         )
