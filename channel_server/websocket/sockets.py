@@ -30,6 +30,9 @@ ACCEPTS_PER_TURN = 100
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+_REST_SECONDS = 0.9
+"""A little less than the second for which the transport stops listening."""
+
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _DISCARD_CHUNK = 64 * 1024
@@ -42,7 +45,17 @@ class ListeningSocket(socket.socket):
     is none.
     """
 
-    __slots__ = ("_admits", "_kernel_backlog", "_lingering", "_loop", "_on_shed", "_spare", "idle", "open")
+    __slots__ = (
+        "_admits",
+        "_kernel_backlog",
+        "_lingering",
+        "_loop",
+        "_on_shed",
+        "_rests_until",
+        "_spare",
+        "idle",
+        "open",
+    )
 
     def __init__(self, family: int, loop: asyncio.AbstractEventLoop, *, backlog: int) -> None:
         """`backlog`: connections that the kernel holds while we have not accepted them (it caps this at somaxconn)."""
@@ -55,7 +68,9 @@ class ListeningSocket(socket.socket):
         self._lingering: dict[_AcceptedSocket, tuple[asyncio.TimerHandle, int]] = {}
         self._admits: Callable[[], bool] = lambda: True
         self._on_shed: Callable[[str], None] = lambda reason: None
-        self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._rests_until = 0.0
+        self._spare: int | None = None
+        self._take_spare()
 
     def admit_by(self, admits: Callable[[], bool], on_shed: Callable[[str], None]) -> None:
         """`admits` is asked for each new socket; one that is not admitted is told 503 and closed.
@@ -79,21 +94,29 @@ class ListeningSocket(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Raises ConnectionAbortedError for a client that was turned away (the caller goes on with the next)."""
+        if self._loop.time() < self._rests_until:
+            raise BlockingIOError
         try:
             accepted, address = super().accept()
         except OSError as error:
-            if error.errno not in _EXHAUSTED or self._spare is None:
+            if error.errno not in _EXHAUSTED:
+                raise
+            if self._spare is None:
+                # The transport now stops listening for a second (by `remove_reader`), but first tries a hundred times.
+                self._rests_until = self._loop.time() + _REST_SECONDS
                 raise
             self._shed_one()
         if not self._admits():
             self._turn_away(accepted, "handshakes")
+        if self._spare is None:
+            self._take_spare()
         self.open += 1
         self.idle.clear()
         return _AcceptedSocket(self, accepted), address
 
     def remove_reader(self, descriptor: int) -> None:
-        # aiofastnet 1.2.0 calls this on the socket instead of the loop when accept() fails for want of memory; without
-        # it, it would try again in every turn. It comes back by itself after a second.
+        # aiofastnet 1.2.0 calls this on the socket instead of the loop when accept() fails for want of resources;
+        # without it, it would try again in every turn. It comes back by itself after a second.
         self._loop.remove_reader(descriptor)
 
     def close(self) -> None:
@@ -102,6 +125,11 @@ class ListeningSocket(socket.socket):
             os.close(self._spare)
             self._spare = None
         super().close()
+
+    def _take_spare(self) -> None:
+        # Without one (another thread was quicker), the next exhaustion makes accepting rest for a second instead.
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     # Turning away ----------------------------------------------------------------------------------------------------
 
@@ -113,9 +141,7 @@ class ListeningSocket(socket.socket):
             accepted, _ = super().accept()
             self._turn_away(accepted, "descriptors")
         finally:
-            # Another thread may have taken it meanwhile: then the next exhaustion pauses accepting instead.
-            with contextlib.suppress(OSError):
-                self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self._take_spare()
 
     def _turn_away(self, accepted: socket.socket, reason: str) -> NoReturn:
         with accepted, contextlib.suppress(OSError):

@@ -223,7 +223,7 @@ class AssemblerMachine(RuleBasedStateMachine):
 
 
 TestAssembler = AssemblerMachine.TestCase
-TestAssembler.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestAssembler.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
 
 
 @given(st.binary(max_size=12))

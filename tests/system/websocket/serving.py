@@ -1,0 +1,142 @@
+"""Servers for the WebSocket tests: the echo process, and a listener in this process whose application records."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import psutil
+import uvloop
+
+from channel_server.websocket.connection import WebSocketConnection
+from channel_server.websocket.listener import Server, listen
+
+T = TypeVar("T")
+
+
+class EchoProcess:
+    """`python -m tests.conformance.echo`, with a look at its costs."""
+
+    def __init__(self, port: int, process: psutil.Process) -> None:
+        self.port = port
+        self.process = process
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(self.process.memory_info().rss)
+
+    def descriptors(self) -> int:
+        return int(self.process.num_fds())
+
+    def cpu_seconds(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+@contextlib.contextmanager
+def echo_process(*arguments: str, max_descriptors: int | None = None) -> Iterator[EchoProcess]:
+    """`max_descriptors`: the process's limit (RLIMIT_NOFILE)."""
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.conformance.echo", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("listening on "), line
+        running = psutil.Process(process.pid)
+        if max_descriptors is not None:
+            running.rlimit(resource.RLIMIT_NOFILE, (max_descriptors, max_descriptors))
+        yield EchoProcess(int(line.split()[-1]), running)
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+    finally:
+        process.terminate()
+        process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+class Recorder:
+    """An application that keeps what it is told, as (what, detail) in order. Read it from any thread."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.connections: list[WebSocketConnection] = []
+        self.on_message_do: Callable[[WebSocketConnection, str | bytes], None] = lambda connection, message: (
+            None
+        )
+
+    def on_open(self, connection: WebSocketConnection) -> None:
+        self.connections.append(connection)
+        self.told.append(("open", connection.path))
+
+    def on_message(self, connection: WebSocketConnection, message: str | bytes, is_text: bool) -> None:
+        assert isinstance(message, str) == is_text
+        self.told.append(("message", message))
+        self.on_message_do(connection, message)
+
+    def on_writable(self, connection: WebSocketConnection) -> None:
+        self.told.append(("writable", connection.buffered()))
+
+    def on_close(self, connection: WebSocketConnection, code: int, reason: str) -> None:
+        self.told.append(("close", (code, reason)))
+
+
+class Running:
+    """A listener in a thread of its own, on uvloop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server) -> None:
+        self.server = server
+        self._loop = loop
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def call(self, action: Callable[[], T]) -> T:
+        """Run `action` in the server's loop and give what it returns."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(action())
+            except Exception as error:  # noqa: BLE001 - handed to the caller
+                future.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return future.result(10)
+
+
+@contextlib.contextmanager
+def running(application: Any, **options: Any) -> Iterator[Running]:
+    """`options` are those of `listen`."""
+    started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, Server]] = concurrent.futures.Future()
+    stop = asyncio.Event()
+
+    async def main() -> None:
+        try:
+            server = await listen("127.0.0.1", 0, lambda: application, **options)
+        except BaseException as error:
+            started.set_exception(error)
+            raise
+        started.set_result((asyncio.get_running_loop(), server))
+        await stop.wait()
+        server.close()
+
+    thread = threading.Thread(target=lambda: uvloop.run(main()), name="websocket server")
+    thread.start()
+    loop, server = started.result(10)
+    try:
+        yield Running(loop, server)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)

@@ -1,0 +1,374 @@
+"""What a connection promises its application, seen from both ends."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from channel_server.websocket.connection import WebSocketConnection
+from channel_server.websocket.framing import prepare_text
+from tests.system.websocket.raw import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    RawClient,
+    frame,
+    request,
+    upgrade_headers,
+    wait_until,
+)
+from tests.system.websocket.serving import Recorder, Running, running
+
+CHUNK = prepare_text(b"x" * 10_000)
+
+
+def opened(server: Running, recorder: Recorder) -> WebSocketConnection:
+    wait_until(lambda: recorder.connections, what="the connection is open")
+    return recorder.connections[-1]
+
+
+def ended(recorder: Recorder) -> tuple[int, str]:
+    """How the connection ended; waits for it."""
+    wait_until(
+        lambda: recorder.told and recorder.told[-1][0] == "close", what="the application is told of the end"
+    )
+    assert [what for what, _ in recorder.told].count("close") == 1
+    code, reason = recorder.told[-1][1]
+    return code, reason
+
+
+def test_the_application_sees_the_request_only_while_it_opens() -> None:
+    seen: dict[str, object] = {}
+
+    class Curious(Recorder):
+        def on_open(self, connection: WebSocketConnection) -> None:
+            super().on_open(connection)
+            seen.update(
+                agent=connection.headers["USER-AGENT"], path=connection.path, remote=connection.remote
+            )
+
+    recorder = Curious()
+    with running(recorder, path="/chat") as server, RawClient(server.port) as client:
+        client.send(request("/chat?client=1", [*upgrade_headers(), "User-Agent: test/1"]))
+        assert client.read_response()[0] == 101
+        connection = opened(server, recorder)
+        assert seen == {"agent": "test/1", "path": "/chat?client=1", "remote": client.socket.getsockname()}
+        with pytest.raises(LookupError):
+            _ = connection.headers
+
+
+def test_messages_come_typed_and_in_order() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade().send(frame(TEXT, "grüße".encode()), frame(2, b"\x00"), frame(TEXT, b""))
+        wait_until(lambda: len(recorder.told) == 4)
+        assert recorder.told == [("open", "/"), ("message", "grüße"), ("message", b"\x00"), ("message", "")]
+
+
+def test_prepared_frames_arrive_as_messages() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        joined = b"".join(prepare_text(text.encode()) for text in ("a", "b" * 70_000, "ü"))
+        server.call(lambda: connection.write_prepared(joined))
+        assert [client.read_text() for _ in range(3)] == ["a", "b" * 70_000, "ü"]
+
+
+def send_until_stuck(client: RawClient) -> int:
+    """Send messages until the server takes no more for a third of a second; gives the bytes sent."""
+    client.socket.settimeout(0.3)
+    sent = 0
+    while sent < 100_000_000:
+        try:
+            sent += client.socket.send(frame(TEXT, b"x" * 60_000))
+        except TimeoutError:
+            return sent
+    raise AssertionError("the server took everything")
+
+
+# Closing -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_closes_and_the_client_agrees() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        server.call(lambda: connection.close(4007, "drained"))
+        got = client.read_frame()
+        assert (got.opcode, got.payload) == (CLOSE, struct.pack("!H", 4007) + b"drained")
+        client.send(frame(CLOSE, got.payload))
+        client.expect_end()
+        assert ended(recorder) == (4007, "drained")
+
+
+def test_nothing_is_delivered_and_nothing_is_written_after_close() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+
+        def close_and_go_on() -> None:
+            connection.close(1001)
+            connection.send_text("late")
+            connection.send_binary(b"late")
+            connection.write_prepared(prepare_text(b"late"))
+            connection.close(4000, "again")
+
+        server.call(close_and_go_on)
+        client.send(
+            frame(TEXT, b"late"), frame(PING, b"late"), frame(9, b"late", rsv=1), frame(CLOSE, b"\x03\xe9")
+        )
+        assert client.read_close() == 1001
+        client.expect_end()
+        assert ended(recorder) == (1001, "")
+        assert recorder.told == [("open", "/"), ("close", (1001, ""))]
+
+
+def test_messages_of_the_same_read_after_the_application_closed_are_not_delivered() -> None:
+    recorder = Recorder()
+    recorder.on_message_do = lambda connection, message: connection.close(1003)
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade().send(frame(TEXT, b"one") + frame(TEXT, b"two") + frame(TEXT, b"three"))
+        assert client.read_close() == 1003
+        client.send(frame(CLOSE, b"\x03\xeb"))
+        ended(recorder)
+        assert recorder.told == [("open", "/"), ("message", "one"), ("close", (1003, ""))]
+
+
+def test_a_message_just_before_a_bad_frame_of_the_same_read_is_not_delivered() -> None:
+    """picows has sent its CLOSE by then: an answer could not be sent, so the message must not count as received."""
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade().send(frame(TEXT, b"good") + frame(3, b"bad"))
+        assert client.read_close() == 1002
+        assert ended(recorder)[0] == 1002
+        assert [what for what, _ in recorder.told] == ["open", "close"]
+
+
+def test_the_application_learns_how_the_peer_closed() -> None:
+    for payload, expected in [
+        (struct.pack("!H", 3456) + b"weg", (3456, "weg")),
+        (b"", (1005, "")),
+    ]:
+        recorder = Recorder()
+        with running(recorder) as server, RawClient(server.port) as client:
+            client.upgrade().send(frame(CLOSE, payload))
+            client.read_close()
+            assert ended(recorder) == expected
+
+
+def test_a_lost_connection_is_1006() -> None:
+    recorder = Recorder()
+    with running(recorder) as server:
+        with RawClient(server.port) as client:
+            client.upgrade()
+        assert ended(recorder) == (1006, "")
+        wait_until(lambda: server.server.sockets == 0)
+
+
+def test_a_reset_connection_is_1006() -> None:
+    recorder = Recorder()
+    with running(recorder) as server:
+        client = RawClient(server.port).upgrade()
+        client.socket.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: close is a reset
+        client.socket.close()
+        assert ended(recorder) == (1006, "")
+        wait_until(lambda: server.server.sockets == 0)
+
+
+def test_a_peer_that_does_not_answer_our_close_is_aborted() -> None:
+    recorder = Recorder()
+    with running(recorder, close_timeout=0.3) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        server.call(lambda: connection.close(4006, "too slow"))
+        assert client.read_close() == 4006
+        assert ended(recorder) == (4006, "too slow")
+        wait_until(lambda: server.server.sockets == 0)
+
+
+def test_a_peer_that_does_not_read_our_close_is_aborted() -> None:
+    """The CLOSE is behind what the peer has not read: it never gets out, and the memory must be given back."""
+    recorder = Recorder()
+    with (
+        running(recorder, close_timeout=0.3) as server,
+        RawClient(server.port, receive_buffer=4096) as client,
+    ):
+        client.upgrade()
+        connection = opened(server, recorder)
+
+        def fill_and_close() -> None:
+            while connection.buffered() < 1_000_000:
+                connection.write_prepared(CHUNK)
+            connection.close(4006)
+
+        server.call(fill_and_close)
+        assert ended(recorder)[0] == 4006
+        wait_until(lambda: server.server.sockets == 0)
+
+
+@pytest.mark.parametrize("last", [frame(3), frame(CLOSE, b"\x03\xe8"), b"end of stream"])
+def test_a_peer_that_does_not_read_is_aborted_however_the_closing_began(last: bytes) -> None:
+    """By a protocol error that picows finds, by its own CLOSE, or half open: it ends its stream and never reads."""
+    recorder = Recorder()
+    with (
+        running(recorder, close_timeout=0.3) as server,
+        RawClient(server.port, receive_buffer=4096) as client,
+    ):
+        client.upgrade()
+        connection = opened(server, recorder)
+
+        def fill() -> None:
+            while connection.buffered() < 500_000:
+                connection.write_prepared(CHUNK)
+
+        server.call(fill)
+        if last == b"end of stream":
+            client.socket.shutdown(1)
+        else:
+            client.send(last)
+        assert ended(recorder)[0] == {frame(3): 1002, b"end of stream": 1006}.get(last, 1000)
+        wait_until(lambda: server.server.sockets == 0)
+
+
+def test_abort_is_a_reset() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        server.call(connection.abort)
+        with pytest.raises(ConnectionResetError):
+            client.socket.recv(10)
+        assert ended(recorder) == (1006, "")
+        server.call(connection.abort)  # harmless
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2000, 5000])
+def test_close_takes_only_codes_that_may_be_sent(code: int) -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        with pytest.raises(ValueError, match=str(code)):
+            server.call(lambda: connection.close(code))
+        assert server.call(lambda: connection.is_open)
+
+
+def test_a_long_reason_is_cut_to_fit_a_control_frame() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        server.call(lambda: connection.close(4000, "ü" * 100))
+        got = client.read_frame()
+        assert got.payload[2:].decode() == "ü" * 61
+
+
+def test_an_exception_in_the_application_closes_with_1011() -> None:
+    def fail(connection: WebSocketConnection, message: str | bytes) -> None:
+        raise RuntimeError("a defect")
+
+    recorder = Recorder()
+    recorder.on_message_do = fail
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade().send(frame(TEXT, b"x"), frame(TEXT, b"y"))
+        assert client.read_close() == 1011
+        client.expect_end()
+        assert ended(recorder)[0] == 1011
+        assert [what for what, _ in recorder.told] == ["open", "message", "close"]
+
+
+# Flow control --------------------------------------------------------------------------------------------------------
+
+
+def test_a_slow_reader_costs_what_was_written_and_is_announced_when_it_has_caught_up() -> None:
+    recorder = Recorder()
+    options = {"high_water": 200_000, "low_water": 50_000, "send_buffer": 16_384}
+    with running(recorder, **options) as server, RawClient(server.port, receive_buffer=4096) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        written = 0
+
+        def write() -> int:
+            nonlocal written
+            connection.write_prepared(CHUNK)
+            written += len(CHUNK)
+            return connection.buffered()
+
+        while (buffered := server.call(write)) <= 200_000:
+            assert buffered <= written
+        assert not [1 for what, _ in recorder.told if what == "writable"]
+        received = 0
+        while received < written:
+            received += len(client.socket.recv(65536))
+        wait_until(lambda: server.call(connection.buffered) == 0)
+        assert received == written
+        marks = [at for what, at in recorder.told if what == "writable"]
+        assert len(marks) == 1
+        assert marks[0] <= 50_000
+
+
+def test_water_marks_can_be_set_for_one_connection() -> None:
+    recorder = Recorder()
+    with (
+        running(recorder, send_buffer=16_384) as server,
+        RawClient(server.port, receive_buffer=4096) as client,
+    ):
+        client.upgrade()
+        connection = opened(server, recorder)
+
+        def fill() -> int:
+            connection.set_water_marks(20_000, 0)
+            while connection.buffered() < 30_000:
+                connection.write_prepared(CHUNK)
+            return connection.buffered()
+
+        left = server.call(fill)
+        assert left < 64 * 1024, "below the listener's mark"
+        client.socket.settimeout(0.5)
+        try:
+            while client.socket.recv(65536):
+                pass
+        except TimeoutError:
+            pass
+        assert ("writable", 0) in recorder.told
+
+
+def test_reading_can_be_paused_and_resumed() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        server.call(connection.pause_reading)
+        sent = send_until_stuck(client)
+        assert len(recorder.told) == 1, "nothing is delivered, and TCP has stopped the client"
+        server.call(connection.resume_reading)
+        wait_until(lambda: len(recorder.told) > sent // 61_000)
+
+
+def test_a_close_is_completed_although_reading_was_paused() -> None:
+    recorder = Recorder()
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        server.call(connection.pause_reading)
+        client.send(frame(TEXT, b"unread"))
+        server.call(lambda: connection.close(1001))
+        assert client.read_close() == 1001
+        client.send(frame(CLOSE, b"\x03\xe9"))
+        client.expect_end()
+        assert recorder.told == [("open", "/"), ("close", (1001, ""))]
+
+
+def test_pings_are_answered_while_the_application_writes() -> None:
+    recorder = Recorder()
+    recorder.on_message_do = lambda connection, message: connection.write_prepared(CHUNK * 100)
+    with running(recorder) as server, RawClient(server.port) as client:
+        client.upgrade().send(frame(TEXT, b"go"), frame(PING, b"and"))
+        for _ in range(100):
+            assert client.read_frame().opcode == TEXT
+        assert client.read_frame().opcode == PONG
