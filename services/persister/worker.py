@@ -12,11 +12,10 @@ from typing import Final
 import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
-from services.database.engine import connect, is_unavailable
+from services.database.engine import connected, is_unavailable
 from services.eventlog.epoch import await_generation
 from services.eventlog.errors import LogLost, NoGeneration
 from services.eventlog.tail import Tail
@@ -31,16 +30,12 @@ from services.persister.store import (
     write,
 )
 from services.runtime.process import Fatal
+from services.runtime.sessions import run_sessions
 from services.runtime.settings import DatabaseSettings
 
 log = structlog.get_logger()
 
 POLL_MS: Final = 250
-BACK_OFF_S: Final = 0.2
-MAX_BACK_OFF_S: Final = 10.0
-HEALTHY_S: Final = 10.0
-"""A session that lived for this long was well: the failure that ended it begins a new back-off."""
-
 SILENCE_S: Final = 10.0
 """Neither a record nor a proof that there is none for this long: the log does not answer."""
 
@@ -74,14 +69,11 @@ class Worker:
         try:
             generation = await await_generation(self._kafka)
             partitions = self._partitions(generation)
-            while True:
-                async for attempt in AsyncRetrying(
-                    wait=wait_random_exponential(multiplier=BACK_OFF_S, max=MAX_BACK_OFF_S),
-                    retry=retry_if_exception(is_transient),
-                    before_sleep=self._failed,
-                ):
-                    with attempt:
-                        await self._session(generation, partitions)
+            await run_sessions(
+                lambda: self._session(generation, partitions),
+                is_transient=is_transient,
+                on_failure=self._failed,
+            )
         except OrderConflict as error:
             raise Fatal(
                 f"The log and PostgreSQL disagree about the order; compare them with `lockstep verify`: {error}"
@@ -107,12 +99,10 @@ class Worker:
         return self._chosen
 
     async def _session(self, generation: Generation, partitions: frozenset[int]) -> None:
-        """From one rebuild to the failure that ends it. Returns instead of raising when it had been well for a while."""
-        healthy_from: float | None = None
+        """From one rebuild to the failure that ends it."""
         try:
             async with contextlib.AsyncExitStack() as owned:
-                connection = await connect(self._settings, "lockstep-persister")
-                owned.push_async_callback(_close, connection)
+                connection = await owned.enter_async_context(connected(self._settings, "lockstep-persister"))
                 start = await read_starting_point(connection, generation, partitions)
                 tail = await owned.enter_async_context(
                     Tail(
@@ -125,13 +115,8 @@ class Worker:
                 )
                 log.info("rebuilt", positions=start.positions)
                 self._tail, self._why_not, self._read_at = tail, None, time.monotonic()
-                healthy_from = time.monotonic()
                 while True:
                     await self._store_next(connection, generation.epoch, tail, start)
-        except Exception as error:
-            if healthy_from is None or time.monotonic() - healthy_from < HEALTHY_S or not is_transient(error):
-                raise
-            self._not_ready(error)
         finally:
             self._tail = None
 
@@ -149,12 +134,7 @@ class Worker:
         outbox_rows = await write(connection, epoch, batch)
         _count(batch, outbox_rows, time.perf_counter() - began, time.time_ns() // 1_000_000)
 
-    def _failed(self, attempt: RetryCallState) -> None:
-        error = attempt.outcome.exception() if attempt.outcome else None
-        if error is not None:
-            self._not_ready(error)
-
-    def _not_ready(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> None:
         reason = _reason(error)
         metrics.REBUILDS.labels(reason).inc()
         self._why_not = f"rebuilding after a failure ({reason}): {error or type(error).__name__}"
@@ -190,11 +170,3 @@ def _count(batch: Batch, outbox_rows: int, seconds: float, now_ms: int) -> None:
         metrics.RECORDS.labels(verdict).inc(count)
     for position in batch.positions:
         metrics.NEXT_OFFSET.labels(str(position.partition)).set(position.next_offset)
-
-
-async def _close(connection: asyncpg.Connection) -> None:
-    """Say goodbye, or hang up on a server that does not answer."""
-    try:
-        await connection.close(timeout=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
