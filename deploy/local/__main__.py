@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy.local import place as places
 from deploy.local import toolchain
+from deploy.local.archive import with_archive
 from deploy.local.errors import StackError
 from deploy.local.stack import NAMES, Stack
 from deploy.local.toolchain import CLONE
@@ -61,7 +62,7 @@ async def _run(options: argparse.Namespace) -> int:
         case "up":
             return await _up()
         case "fetch":
-            toolchain.prepare()
+            with_archive(toolchain.prepare())
             return 0
         case "clean":
             return _clean(options.yes)

@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 
 from deploy.local import leftovers, secrets, toolchain
+from deploy.local.archive import with_archive
 from deploy.local.errors import StackError
 from deploy.local.kafka import KafkaServer
 from deploy.local.place import Place
@@ -72,7 +73,7 @@ class Stack:
             if self.supervisor.running():
                 return await self._complete(timeout)
             self._check()
-            chain = await asyncio.to_thread(toolchain.prepare)
+            chain = await asyncio.to_thread(lambda: with_archive(toolchain.prepare()))
             kafka, postgres = self._servers(chain)
             await asyncio.gather(asyncio.to_thread(kafka.prepare), asyncio.to_thread(postgres.prepare))
             async with self._all_or_nothing():

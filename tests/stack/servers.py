@@ -13,13 +13,20 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local import toolchain
+from deploy.local.archive import with_archive
 from deploy.local.kafka import KafkaServer
 from deploy.local.ports import free_ports
 from deploy.local.postgres import PostgresServer
+from deploy.local.toolchain import Toolchain
 from deploy.settings import DATABASE_USER
 from tests.stack.process import Process
 
 _numbers = itertools.count(1)
+
+
+def broker_tools() -> Toolchain:
+    """Java and Kafka, fetched if need be; the same ones that `make up` uses."""
+    return with_archive(toolchain.prepare())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ async def kafka_broker(
     folder: Path, advertised: int | None = None, port: int | None = None
 ) -> AsyncIterator[Kafka]:
     """A broker of its own, ready; killed at the end. `advertised`: the port of a proxy in front of it."""
-    chain = await asyncio.to_thread(toolchain.prepare)
+    chain = await asyncio.to_thread(broker_tools)
     client_port, controller_port = (port or free_ports(1)[0]), free_ports(1)[0]
     folder.mkdir(parents=True, exist_ok=True)
     server = KafkaServer(chain, folder, client_port, controller_port, advertised)
