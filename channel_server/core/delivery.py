@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from channel_server.core.audience import Audience, Counts, Lag, Subscriber, Turn
 from channel_server.core.compose import closed_frame, gap_frame, opened_frame
-from channel_server.core.directory import Directory, Membership, MembershipChanged, User
+from channel_server.core.directory import Directory, MembershipChanged, User
 from channel_server.core.limits import Limits
-from channel_server.core.ports import Link
 from channel_server.core.ring import Ring, Stretch
 
 _NOT_OPEN: Final = -1
@@ -29,64 +29,6 @@ _NOT_OPEN: Final = -1
 
 _NEVER: Final = -1
 """In place of a membership: none that anybody can have, so that settling begins with `closed`."""
-
-
-class Lag(NamedTuple):
-    last: int
-    membership: Membership
-
-
-class Turn(NamedTuple):
-    """A member event: its `place` among the frames published with it."""
-
-    place: int
-    user_ids: Sequence[str]
-    version: int
-    member: bool
-
-
-class Subscriber:
-    """A connected client as delivery sees it.
-
-    pending     bytes that its next write begins with, often shared with others; None while it is behind
-    lag         the channels in which it is not live, by id
-    unresolved  channels it named when it resumed without being a member: the last seq it named
-    """
-
-    __slots__ = ("behind_since", "lag", "link", "pending", "scheduled", "unresolved", "user")
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.user: User | None = None
-        self.pending: bytes | None = b""
-        self.lag: dict[str, Lag] = {}
-        self.unresolved: dict[str, int] = {}
-        self.scheduled = False
-        self.behind_since = 0.0
-
-
-class _Audience:
-    __slots__ = ("ahead", "live")
-
-    def __init__(self) -> None:
-        self.live: set[Subscriber] = set()
-        self.ahead: set[Subscriber] = set()
-        """Lagging the other way: they have been shown, by another node, what has not come here yet."""
-
-
-class Counts:
-    """What delivery has done since it began, for the metrics; added to once a batch, never per delivery."""
-
-    __slots__ = ("behind", "closed", "deliveries", "gaps", "opened", "replayed", "writes")
-
-    def __init__(self) -> None:
-        self.deliveries = 0
-        self.writes = 0
-        self.replayed = 0
-        self.gaps = 0
-        self.behind = 0
-        self.opened = 0
-        self.closed = 0
 
 
 class Delivery:
@@ -99,7 +41,7 @@ class Delivery:
         self._directory = directory
         self._head_of = head_of
         self._limits = limits
-        self._audiences: dict[str, _Audience] = {}
+        self._audiences: dict[str, Audience] = {}
         self._of_user: dict[str, list[Subscriber]] = {}
         self._touched: list[Subscriber] = []
         self._flushed = 0
@@ -258,6 +200,8 @@ class Delivery:
             subscriber.pending += frame
         else:
             subscriber.link.write_prepared(frame)
+            if subscriber.link.buffered() > self._limits.high_water:
+                self.fall_behind(subscriber)
 
     def write_with_batch(self, subscriber: Subscriber, frame: bytes) -> None:
         """As `write`, but left for the `flush` that follows, so that a batch costs a connection one write."""
@@ -415,13 +359,13 @@ class Delivery:
 
     # --- bookkeeping -----------------------------------------------------------------------------------------------
 
-    def _audience(self, channel: str) -> _Audience:
+    def _audience(self, channel: str) -> Audience:
         audience = self._audiences.get(channel)
         if audience is None:
-            audience = self._audiences[channel] = _Audience()
+            audience = self._audiences[channel] = Audience()
         return audience
 
-    def _drop_if_empty(self, channel: str, audience: _Audience) -> None:
+    def _drop_if_empty(self, channel: str, audience: Audience) -> None:
         if not audience.live and not audience.ahead:
             self._audiences.pop(channel, None)
 

@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
+from channel_server.core.audience import Subscriber, Turn
 from channel_server.core.compose import event_at, event_frame
-from channel_server.core.delivery import Subscriber, Turn
 from channel_server.core.directory import SessionRevoked, UserChanged, member_key
 from channel_server.core.limits import Limits
 from channel_server.core.numbering import Numbering

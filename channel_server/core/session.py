@@ -8,6 +8,7 @@ everything back. Sends of one channel are taken strictly in order: one that wait
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from enum import IntEnum
@@ -16,8 +17,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from channel_server.core.admission import Admitted, Denied, NotYet, admit
+from channel_server.core.audience import Subscriber
 from channel_server.core.compose import PONG, prepared
-from channel_server.core.delivery import Subscriber
 from channel_server.core.limits import TokenBucket
 from channel_server.core.ports import Link
 from channel_server.core.posting import may_post, post_message
@@ -418,7 +419,13 @@ class Session(Subscriber):
 
 
 def _name_send(message: str) -> _SendNamed | None:
+    """Which send this is, as far as that can be read: enough to refuse it by its name."""
     try:
         return _send_named.decode(message)
     except (msgspec.DecodeError, UnicodeError):
+        pass
+    try:
+        # More lenient: it reads what browsers write for text that is not Unicode (lone surrogates, escaped).
+        return msgspec.convert(json.loads(message), _SendNamed)
+    except (ValueError, RecursionError):
         return None

@@ -6,7 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from channel_server.core.delivery import Delivery, Subscriber
+from channel_server.core.audience import Subscriber
+from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
 from channel_server.core.freshness import Freshness
 from channel_server.core.limits import Limits, TokenBucket

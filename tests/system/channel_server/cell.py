@@ -85,6 +85,20 @@ class Client:
     def seqs(self, channel: str) -> list[int]:
         return [frame["seq"] for frame in self.by_type("event", channel=channel)]
 
+    async def opened(self, channel: str) -> int:
+        """Wait until the channel is open: by `welcome`, or by `opened` when the directory came later. Gives the head."""
+
+        def head() -> tuple[int] | None:
+            welcomed = self.by_type("welcome")[0]["heads"]
+            if channel in welcomed:
+                return (welcomed[channel],)
+            later = self.by_type("opened", channel=channel)
+            return (later[0]["head"],) if later else None
+
+        found = await until(head, what=f"{channel} is open", every=0.005)
+        assert found is not None
+        return found[0]
+
     async def shown(self, channel: str, seq: int, timeout: float = 10.0) -> None:
         """Wait until the event with this number has come."""
         await self.frame("event", timeout, channel=channel, seq=seq)

@@ -8,8 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from channel_server.core.audience import Subscriber, Turn
 from channel_server.core.compose import event_frame
-from channel_server.core.delivery import Delivery, Subscriber, Turn
+from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
 from channel_server.core.limits import Limits
 from channel_server.core.ring import ENTRY_OVERHEAD, Ring
