@@ -20,100 +20,9 @@ from channel_server.websocket.protocol import (
     is_sendable_code,
     truncate_reason,
 )
+from tests.unit.websocket.oracle import Oracle, is_utf8
 
 LIMIT = 40
-
-
-def could_become_utf8(data: bytes) -> bool:
-    """Whether some bytes can follow that make this valid: decided by trying what is missing, not by a decoder's state."""
-    if is_utf8(data):
-        return True
-    endings = [b"\x80", b"\x90", b"\xa0", b"\xbf"]
-    tails = list(endings)
-    tails += [a + b for a in endings for b in endings]
-    tails += [a + b + c for a in endings for b in endings for c in endings]
-    return any(is_utf8(data + tail) for tail in tails)
-
-
-def is_utf8(data: bytes) -> bool:
-    """RFC 3629, from its table of well-formed byte sequences."""
-    position = 0
-    while position < len(data):
-        first = data[position]
-        if first <= 0x7F:
-            position += 1
-            continue
-        second: tuple[int, int]
-        if 0xC2 <= first <= 0xDF:
-            more, second = 1, (0x80, 0xBF)
-        elif 0xE0 <= first <= 0xEF:
-            more, second = 2, (0xA0 if first == 0xE0 else 0x80, 0x9F if first == 0xED else 0xBF)
-        elif 0xF0 <= first <= 0xF4:
-            more, second = 3, (0x90 if first == 0xF0 else 0x80, 0x8F if first == 0xF4 else 0xBF)
-        else:
-            return False
-        tail = data[position + 1 : position + 1 + more]
-        if len(tail) < more or not second[0] <= tail[0] <= second[1]:
-            return False
-        if any(not 0x80 <= byte <= 0xBF for byte in tail[1:]):
-            return False
-        position += 1 + more
-    return True
-
-
-class Oracle:
-    """RFC 6455 restated: it keeps the fragments as a list and decides on the concatenation."""
-
-    def __init__(self) -> None:
-        self.fragments: list[bytes] = []
-        self.kind: int | None = None
-        self.over = False
-
-    def expects(self, opcode: int, payload: bytes, fin: bool, reserved: bool) -> tuple[str, object]:
-        if self.over:
-            return ("nothing", None)
-        answer = self._judge(opcode, payload, fin, reserved)
-        self.over = answer[0] in ("fail", "closed")
-        return answer
-
-    def _judge(self, opcode: int, payload: bytes, fin: bool, reserved: bool) -> tuple[str, object]:
-        if reserved or opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
-            return ("fail", 1002)
-        if opcode in (8, 9, 10):
-            if not fin or len(payload) > 125:
-                return ("fail", 1002)
-            if opcode == 9:
-                return ("pong", payload)
-            if opcode == 10:
-                return ("nothing", None)
-            return self._closing(payload)
-        if (opcode == 0) != (self.kind is not None):
-            return ("fail", 1002)
-        if opcode != 0:
-            self.kind, self.fragments = opcode, []
-        self.fragments.append(payload)
-        together = b"".join(self.fragments)
-        if len(together) > LIMIT:
-            return ("fail", 1009)
-        if self.kind == 1 and not (is_utf8(together) if fin else could_become_utf8(together)):
-            return ("fail", 1007)
-        if not fin:
-            return ("nothing", None)
-        kind, self.kind = self.kind, None
-        return ("text" if kind == 1 else "binary", together)
-
-    def _closing(self, payload: bytes) -> tuple[str, object]:
-        if payload == b"":
-            return ("closed", (1005, b"", 1000))
-        if len(payload) < 2:
-            return ("fail", 1002)
-        code = payload[0] * 256 + payload[1]
-        defined = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
-        if code not in defined and not 3000 <= code < 5000:
-            return ("fail", 1002)
-        if not is_utf8(payload[2:]):
-            return ("fail", 1007)
-        return ("closed", (code, payload[2:], code))
 
 
 def described(outcome: Outcome) -> tuple[str, object]:
@@ -158,7 +67,7 @@ class AssemblerMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.assembler = MessageAssembler(LIMIT)
-        self.oracle = Oracle()
+        self.oracle = Oracle(LIMIT)
 
     def feed(self, opcode: int, payload: bytes, fin: bool, reserved: bool = False) -> None:
         ended = self.oracle.over
