@@ -89,7 +89,10 @@ def encode_record(record: DirectoryRecord) -> bytes:
 
 def decode_record(value: bytes) -> DirectoryRecord:
     """Raises msgspec.DecodeError for what is no record of a known kind."""
-    return _decoder.decode(value)
+    try:
+        return _decoder.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def directory_at(key: str, version: int) -> str:

@@ -22,10 +22,16 @@ ChannelKind = Literal["public", "private", "direct", "group"]
 
 # PostgreSQL's text cannot hold U+0000, and a lone surrogate is not Unicode text at all.
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00\ud800-\udfff]*$")]
-UserId = Annotated[str, Meta(pattern=r"^usr_[0-9a-f]{32}$")]
-ChannelId = Annotated[str, Meta(pattern=r"^ch_[0-9a-f]{32}$")]
+# The lengths are not redundant: `$` also matches before a line feed at the end.
+UserId = Annotated[str, Meta(min_length=36, max_length=36, pattern=r"^usr_[0-9a-f]{32}$")]
+ChannelId = Annotated[str, Meta(min_length=35, max_length=35, pattern=r"^ch_[0-9a-f]{32}$")]
 EventId = Annotated[
-    str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+    str,
+    Meta(
+        min_length=36,
+        max_length=36,
+        pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+    ),
 ]
 
 

@@ -7,7 +7,7 @@ client ignores frames whose `type` it does not know.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -34,7 +34,7 @@ class _Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):
     """Where a client's view stands: the last seq it has of each channel, in this epoch of the log."""
 
-    epoch: int
+    epoch: Seq
     channels: dict[ChannelId, Seq]
 
 
@@ -173,6 +173,8 @@ class Pong(_Frame, frozen=True, tag="pong"):
 
 ServerFrame = Welcome | EventFrame | Ack | Refused | Opened | Closed | Gap | Reset | Reconnect | Error | Pong
 
+F = TypeVar("F")
+
 _encoder = msgspec.json.Encoder()
 _client_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _server_decoder: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
@@ -185,9 +187,19 @@ def encode_frame(frame: ClientFrame | ServerFrame) -> bytes:
 
 def decode_client_frame(message: bytes | str) -> ClientFrame:
     """Raises msgspec.DecodeError (its ValidationError names the field) for what is no frame of a client."""
-    return _client_decoder.decode(message)
+    return _decode(_client_decoder, message)
 
 
 def decode_server_frame(message: bytes | str) -> ServerFrame:
     """Raises msgspec.DecodeError for what is no frame of a server."""
-    return _server_decoder.decode(message)
+    return _decode(_server_decoder, message)
+
+
+def _decode(decoder: msgspec.json.Decoder[F], message: bytes | str) -> F:
+    """One kind of error for everything a peer can do wrong."""
+    try:
+        return decoder.decode(message)
+    except UnicodeError as error:
+        raise msgspec.DecodeError("not UTF-8") from error
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deep") from error

@@ -39,7 +39,7 @@ def new_event_id(at_ms: int | None = None) -> str:
 
 
 def is_event_id(text: str) -> bool:
-    return _EVENT_ID.match(text) is not None
+    return _EVENT_ID.fullmatch(text) is not None
 
 
 def born_ms(event_id: str) -> int:
@@ -55,4 +55,4 @@ def new_entity_id(prefix: Prefix, at_ms: int | None = None) -> str:
 
 
 def is_entity_id(text: str, prefix: Prefix) -> bool:
-    return _ENTITY.match(text) is not None and text.startswith(prefix + "_")
+    return _ENTITY.fullmatch(text) is not None and text.startswith(prefix + "_")
