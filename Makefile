@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean demo test check dev lock compose runtime
+.PHONY: help up down status logs clean demo test check dev lock compose schemas runtime
 
 VENV := .venv/bin
 # Runs one command of the stack in the way that fits this machine (deploy/which.sh).
@@ -54,6 +54,10 @@ dev: ## everything for working on Lockstep: all packages, Java and Kafka's jars
 compose: ## write compose.yaml anew from deploy/settings.py
 	@deploy/environment.sh dev
 	@$(VENV)/python -m deploy.compose
+
+schemas: ## write docs/schemas and docs/asyncapi.yaml anew from services/contract
+	@deploy/environment.sh dev
+	@$(VENV)/python -m services.contract.schemas
 
 lock: ## pin requirements/*.in anew, with hashes and without addresses
 	@deploy/environment.sh dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -11,7 +12,11 @@ import msgspec
 UNREADABLE: Final = b'{"type":"unreadable"}'
 """What every reader shows of a value that is no JSON object with a `type`."""
 
+DEEPEST: Final = 64
+"""A body nested deeper than this is unreadable, for everybody alike."""
+
 _CACHED: Final = 50_000
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class Membership(NamedTuple):
@@ -56,8 +61,8 @@ class Bodies:
     def _read(self, value: bytes) -> Body:
         try:
             value.decode("utf-8")
-            content = self._decoder.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            content = None if _too_deep(value) else self._decoder.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             content = None
         if not isinstance(content, dict) or not isinstance(content.get("type"), str):
             content = {"type": "unreadable"}
@@ -74,3 +79,17 @@ class Bodies:
             )
         said = text_of(text) if kind == "message.posted" and isinstance(text, str) else 0
         return Body(digest, said, membership)
+
+
+def _too_deep(value: bytes) -> bool:
+    if value.count(b"[") + value.count(b"{") <= DEEPEST:
+        return False
+    depth = 0
+    for byte in _STRING.sub(b"", value):
+        if byte in b"[{":
+            depth += 1
+            if depth > DEEPEST:
+                return True
+        elif byte in b"]}":
+            depth -= 1
+    return False

@@ -14,7 +14,7 @@ from verify.crosscheck import Crosscheck
 from verify.figures import Figures, LogCounts, figures_of
 from verify.findings import Findings
 from verify.ledger import Ledger, pack_id
-from verify.lines import read_line
+from verify.lines import Connected, Line, read_line
 from verify.numbering import Numbered
 from verify.stream import Stream
 
@@ -80,7 +80,7 @@ class Recording:
     def take(self, text: bytes, position: int) -> None:
         """The line at this position (from 1). Raises CannotJudge."""
         line = read_line(text, f"{self._name}:{position}")
-        if line is None:
+        if line is None or not self._is_judged(line):
             return
         stream = self._streams.get(line.client)
         if stream is None:
@@ -90,6 +90,16 @@ class Recording:
     def finish(self) -> None:
         for stream in self._streams.values():
             stream.finish()
+
+    def _is_judged(self, line: Line) -> bool:
+        """Whether the line is about a channel that is judged; a welcome is stripped of the others."""
+        judged = self._judge.terms.channels
+        if judged is None:
+            return True
+        if isinstance(line, Connected):
+            line.heads = {channel: head for channel, head in line.heads.items() if channel in judged}
+            line.resumed = {channel: last for channel, last in line.resumed.items() if channel in judged}
+        return getattr(line, "channel", None) in judged or not hasattr(line, "channel")
 
 
 class Judge:

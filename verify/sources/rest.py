@@ -40,7 +40,7 @@ async def read_rest(judge: Judge, base_url: str, tokens: list[str], *, wait_s: f
     async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=30) as http:
         for token in tokens:
             reader = _Reader(http, token, wait_s)
-            user = (await reader.get("/v1/me"))["id"]
+            user = (await reader.get("/v1/me"))["user"]["id"]
             async for channel in reader.channels():
                 if wanted is None or channel in wanted:
                     await _read_channel(judge, reader, user, channel)

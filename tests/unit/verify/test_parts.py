@@ -53,6 +53,15 @@ def test_bodies_are_read_as_the_contract_shows_them(value: bytes) -> None:
     assert bodies.read(value) == bodies.read(shown_body(value)[1])
 
 
+@pytest.mark.parametrize("depth", [62, 63, 64, 65, 20_000])
+@pytest.mark.parametrize("filler", ["", '"[[[[]]", ', '"\\\\", ', '"\\"[{", '])
+def test_a_body_nested_too_deep_is_unreadable_for_both(depth: int, filler: str) -> None:
+    value = ('{"type":"x","more":' + f"[{filler}" * depth + "1" + "]" * depth + "}").encode()
+    bodies = Bodies()
+    assert bodies.read(value) == bodies.read(shown_body(value)[1])
+    assert (bodies.read(value) == bodies.read(None)) == (depth > 63)
+
+
 def test_the_same_json_in_other_bytes_is_the_same_body() -> None:
     bodies = Bodies()
     one = bodies.read('{"type":"message.posted","text":"é"}'.encode())
