@@ -59,15 +59,25 @@ class Client:
         self.person = person
         self.frames: list[dict[str, Any]] = []
         self.closed: int | None = None
+        self._reading = asyncio.Event()
+        self._reading.set()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         try:
             async for message in self.socket:
                 self.frames.append(json.loads(message))
+                await self._reading.wait()
         except ConnectionClosed:
             pass
         self.closed = self.socket.close_code
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the socket; what fits into its buffers is all that still comes."""
+        self._reading.clear()
+
+    def start_reading(self) -> None:
+        self._reading.set()
 
     def by_type(self, kind: str, **fields: object) -> list[dict[str, Any]]:
         return [
@@ -133,6 +143,7 @@ class Client:
         return self.closed
 
     async def close(self) -> None:
+        self.start_reading()
         await self.socket.close()
         await self._reader
 
@@ -168,7 +179,7 @@ class Cell:
         self._clients: list[Client] = []
         self._processes: list[Process] = []
         self.secrets = folder / "secrets"
-        self.secrets.mkdir()
+        self.secrets.mkdir(parents=True)
         (self.secrets / "service_token").write_text(SERVICE_TOKEN)
 
     # the directory
