@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
@@ -101,7 +100,7 @@ class LockstepClient:
         self._on_state = on_state
         self._recorder = recorder
         self._connect_within_s = connect_within_s
-        self._session = Session(rng=self._rng, wall_ms=lambda: time.time_ns() // 1_000_000, pipeline=pipeline)
+        self._session = Session(rng=self._rng, pipeline=pipeline)
         self._buffer = ReceiveBuffer(buffer_events, buffer_bytes, self._drained)
         self._connection = Connection(self._session, self._buffer, self, name=name, rng=self._rng)
         self._errands = Errands(self.rest, self._session, self._buffer, self._rng, self._learnt)
@@ -187,7 +186,7 @@ class LockstepClient:
             raise self._error or ClientClosed("The client is closed.")
         _check(channel, text)
         after = directory_at or self._directory_at.get(channel)
-        ticket = self._session.post(channel, text, time.monotonic(), directory_at=after)
+        ticket = self._session.post(channel, text, directory_at=after)
         future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         # Whoever does not look at the future does not want to hear of it either.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())

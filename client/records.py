@@ -75,7 +75,7 @@ class Invited(_Record, frozen=True, kw_only=True):
 
 
 class Channel(_Record, frozen=True, kw_only=True):
-    """`name` is empty for direct channels; `member`: whether you are in it."""
+    """`name` is empty for direct and group channels, and `user_ids` says who is in them; `member`: whether you are."""
 
     id: str
     kind: ChannelKind
@@ -83,11 +83,19 @@ class Channel(_Record, frozen=True, kw_only=True):
     topic: str = ""
     archived: bool = False
     member: bool = True
+    user_ids: list[str] | None = None
 
 
 class ChannelReply(_Record, frozen=True, kw_only=True):
     channel: Channel
     directory_at: str | None = None
+
+
+class Member(_Record, frozen=True, kw_only=True):
+    user_id: str
+    name: str
+    role: str
+    active: bool = True
 
 
 class MembersAdded(_Record, frozen=True, kw_only=True):

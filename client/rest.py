@@ -19,6 +19,7 @@ from client.records import (
     Login,
     LoginSession,
     Me,
+    Member,
     MembersAdded,
     MessagePage,
     Page,
@@ -128,7 +129,7 @@ class RestClient(Api):
             yield item
 
     async def channel(self, channel_id: str) -> Channel:
-        return (await self.call("GET", f"/v1/channels/{quote(channel_id)}", ChannelReply)).channel
+        return await self.call("GET", f"/v1/channels/{quote(channel_id)}", Channel)
 
     async def change_channel(
         self, channel_id: str, *, name: str | None = None, topic: str | None = None
@@ -152,8 +153,8 @@ class RestClient(Api):
     async def leave(self, channel_id: str) -> Changed:
         return await self._act(channel_id, "leave", Changed)
 
-    async def members(self, channel_id: str) -> AsyncIterator[User]:
-        async for item in self._pages(f"/v1/channels/{quote(channel_id)}/members", Page[User]):
+    async def members(self, channel_id: str) -> AsyncIterator[Member]:
+        async for item in self._pages(f"/v1/channels/{quote(channel_id)}/members", Page[Member]):
             yield item
 
     async def add_members(self, channel_id: str, user_ids: Sequence[str]) -> MembersAdded:

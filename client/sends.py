@@ -19,7 +19,6 @@ from client.effects import Effect, LookUp, Postponed, Reborn, Reject, Resolve
 from client.model import Ack
 from services.contract import frames
 from services.contract.codes import ERRORS
-from services.contract.ids import born_ms
 
 OLD_S: Final = 90.0
 VERDICT_S: Final = 15.0
@@ -63,26 +62,16 @@ class Found(NamedTuple):
 
 class _Post:
     __slots__ = (
-        "after", "attempts", "channel", "directory_at", "due", "head", "id", "is_", "now_ms", "posted", "refusals",
+        "after", "attempts", "born", "channel", "directory_at", "due", "head", "id", "is_", "now_ms", "refusals",
         "refused", "refused_at", "text", "ticket",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        ticket: int,
-        channel: str,
-        id: str,
-        text: str,
-        *,
-        posted: float,
-        after: int,
-        directory_at: str | None,
-    ) -> None:
+    def __init__(self, ticket: int, channel: str, text: str, *, after: int, directory_at: str | None) -> None:
         self.ticket = ticket
         self.channel = channel
-        self.id = id
+        self.id = ""  # born when it is sent for the first time, by the clock of the server that it is sent to
         self.text = text
-        self.posted = posted  # of this id
+        self.born = 0.0
         self.after = (
             after  # the channel's last seq known before the first try: the message can only stand later
         )
@@ -119,32 +108,26 @@ class Sends:
     def __len__(self) -> int:
         return len(self._by_ticket)
 
-    def post(
-        self,
-        channel: str,
-        text: str,
-        *,
-        now: float,
-        now_ms: int,
-        after: int = 0,
-        directory_at: str | None = None,
-    ) -> int:
-        """Queue a message; gives its ticket. `now_ms`: Unix ms, the best guess of the server's clock."""
+    def post(self, channel: str, text: str, *, after: int = 0, directory_at: str | None = None) -> int:
+        """Queue a message; gives its ticket. `after`: the channel's last seq that is known."""
         self._tickets += 1
-        id = self._new_id(now_ms)
-        post = _Post(self._tickets, channel, id, text, posted=now, after=after, directory_at=directory_at)
+        post = _Post(self._tickets, channel, text, after=after, directory_at=directory_at)
         self._by_channel.setdefault(channel, []).append(post)
-        self._by_id[id] = post
         self._by_ticket[post.ticket] = post
         return post.ticket
 
-    def sendable(self, now: float) -> list[Outgoing]:
-        """What is to be written now, in this order; it counts as under way from here on."""
+    def sendable(self, now: float, now_ms: int) -> list[Outgoing]:
+        """What is to be written now, in this order; it counts as under way from here on.
+
+        `now_ms`: the server's clock, Unix ms, as well as it is known; new ids are born then.
+        """
         if now < self._hold_until:
             return []
         out = []
         for queue in self._by_channel.values():
             for post in self._of_channel(queue, now):
+                if not post.id:
+                    self._give_id(post, now, now_ms)
                 post.is_ = _Is.UNDER_WAY
                 post.attempts += 1
                 post.due = now + VERDICT_S
@@ -154,10 +137,15 @@ class Sends:
                 out.append(Outgoing(frame, post.attempts))
         return out
 
+    def _give_id(self, post: _Post, now: float, now_ms: int) -> None:
+        post.id = self._new_id(now_ms)
+        post.born = now
+        self._by_id[post.id] = post
+
     def _of_channel(self, queue: list[_Post], now: float) -> Iterator[_Post]:
         room = self._pipeline
         for post in queue:
-            old = now - post.posted > OLD_S
+            old = post.attempts > 0 and now - post.born > OLD_S
             if post.is_ is not _Is.UNDER_WAY:
                 if post.is_ is _Is.ASKED or (post.is_ is _Is.WAITING and now < post.due):
                     return
@@ -270,10 +258,9 @@ class Sends:
         # The log's clock has gone on since it said so.
         since = int((now - post.refused_at) * 1000)
         old = post.id
-        post.id = self._new_id((post.now_ms if post.now_ms is not None else born_ms(old)) + since)
-        post.posted = now
         del self._by_id[old]
-        self._by_id[post.id] = post
+        assert post.now_ms is not None  # an `expired` without it is not taken for one
+        self._give_id(post, now, post.now_ms + since)
         return [Reborn(post.channel, old, post.id)]
 
     def unanswerable(self, ticket: int, code: str, message: str) -> list[Effect]:
@@ -305,7 +292,7 @@ class Sends:
         return effects
 
     def unsettled(self) -> list[tuple[int, str, str]]:
-        """(ticket, channel, id) of every post without a final verdict, oldest first."""
+        """(ticket, channel, id) of every post without a final verdict, oldest first; no id yet: never sent."""
         return [(post.ticket, post.channel, post.id) for post in self._by_ticket.values()]
 
     def forget(self) -> None:
@@ -324,5 +311,5 @@ class Sends:
         queue.remove(post)
         if not queue:
             del self._by_channel[post.channel]
-        del self._by_id[post.id]
+        self._by_id.pop(post.id, None)
         del self._by_ticket[post.ticket]

@@ -29,7 +29,6 @@ class Session:
     """One client's view of its channels and its unacknowledged sends, over any number of connections.
 
     rng         for all jitter
-    wall_ms     the machine's clock in Unix ms: used for ids until a server has told its own time
     pipeline    how many sends of one channel may be under way at once (see `client.sends`)
     """
 
@@ -37,14 +36,12 @@ class Session:
         self,
         *,
         rng: random.Random,
-        wall_ms: Callable[[], int],
         pipeline: int = 1,
         new_id: Callable[[int], str] = new_event_id,
     ) -> None:
-        self._wall_ms = wall_ms
         self._streams = Streams()
         self._sends = Sends(rng=rng, new_id=new_id, pipeline=pipeline)
-        self._server: tuple[int, float] | None = None  # its clock in Unix ms, at this monotonic time
+        self._server = (0, 0.0)  # the server's clock in Unix ms, at this monotonic time; known once connected
         self._connected = False
         self._heartbeat_s = 0.0
         self._next_ping = 0.0
@@ -83,22 +80,13 @@ class Session:
     def deaf(self) -> bool:
         return self._streams.deaf
 
-    def server_ms(self, now: float) -> int:
-        """The server's clock as well as it is known: a wrong clock of ours must not make our ids expire at birth."""
-        if self._server is None:
-            return self._wall_ms()
-        at, heard = self._server
-        return at + int((now - heard) * 1000)
-
     # --- the application --------------------------------------------------------------------------------------
 
-    def post(self, channel: str, text: str, now: float, *, directory_at: str | None = None) -> int:
+    def post(self, channel: str, text: str, *, directory_at: str | None = None) -> int:
         """Queue a message; gives the ticket under which its verdict will come."""
         return self._sends.post(
             channel,
             text,
-            now=now,
-            now_ms=self.server_ms(now),
             after=self._streams.cursors.get(channel, 0),
             directory_at=directory_at,
         )
@@ -178,7 +166,12 @@ class Session:
 
     def sendable(self, now: float) -> list[Outgoing]:
         """The sends to write now, in this order."""
-        return self._sends.sendable(now) if self._connected else []
+        return self._sends.sendable(now, self._server_ms(now)) if self._connected else []
+
+    def _server_ms(self, now: float) -> int:
+        # Not this machine's clock: if that one is wrong, ids would be expired when they are born.
+        at, heard = self._server
+        return at + int((now - heard) * 1000)
 
     def heartbeat(self, now: float) -> frames.Ping | None:
         """The ping, if it is time for one."""
