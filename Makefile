@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean demo test check dev lock compose schemas runtime
+.PHONY: help up down status logs clean demo test conformance check dev lock compose schemas runtime
 
 VENV := .venv/bin
 # Runs one command of the stack in the way that fits this machine (deploy/which.sh).
@@ -36,6 +36,10 @@ demo: runtime ## 20 people talk, things are killed in the middle, and everything
 test: ## every test, on servers of its own beside a running stack (ARGS="-k name" for some)
 	@deploy/environment.sh dev
 	@$(VENV)/python -m pytest $(ARGS)
+
+conformance: ## the Autobahn WebSocket suite (RFC 6455) against our connection class (needs CPython 2.7: pyenv install 2.7.18)
+	@deploy/environment.sh dev
+	@$(VENV)/python -m tests.conformance $(ARGS)
 
 check: ## format, lint, types, import directions, compose.yaml
 	@deploy/environment.sh dev
