@@ -13,7 +13,7 @@ define stack
 endef
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 up: ## start everything and wait until it is ready (Docker if its engine answers; LOCKSTEP_STACK=native: without)
 	$(call stack,up)
