@@ -3,16 +3,15 @@
     CONNECTING --connect--> ADMITTING --welcome--> LIVE --> ENDED
 
 ADMITTING lasts while a key or a person may be a moment ahead of this node's directory, or while the node holds
-everything back. Sends of one channel are taken strictly in order: one that waits holds those behind it.
+everything back.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections import deque
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -21,8 +20,8 @@ from channel_server.core.audience import Subscriber
 from channel_server.core.compose import PONG, prepared
 from channel_server.core.limits import TokenBucket
 from channel_server.core.ports import Link
-from channel_server.core.posting import may_post, post_message
-from channel_server.core.sends import Accepted, Answer, LogFailed, Refusal
+from channel_server.core.sending import Sending
+from channel_server.core.sends import Accepted, Refusal
 from channel_server.core.state import FRESH, State
 from channel_server.core.waits import Resume, Wait
 from services.contract.codes import CLOSES
@@ -61,11 +60,6 @@ class _SendNamed(msgspec.Struct, frozen=True):
 _send_named = msgspec.json.Decoder(_SendNamed)
 
 
-class _Parked(NamedTuple):
-    send: Send
-    since: float
-
-
 class Session(Subscriber):
     """Made when the WebSocket is open; `received` for each message, `disconnected` when it is gone.
 
@@ -79,10 +73,9 @@ class Session(Subscriber):
         "_bad_frames",
         "_bucket",
         "_connect",
-        "_parked",
         "_refusals",
+        "_sending",
         "_state",
-        "_under_way",
         "_user_bucket",
         "_waits",
         "close_name",
@@ -105,8 +98,7 @@ class Session(Subscriber):
         self._user_bucket: TokenBucket | None = None
         self._bad_frames = 0
         self._connect: Connect | None = None
-        self._parked: dict[str, deque[_Parked]] = {}
-        self._under_way = 0
+        self._sending: Sending | None = None
         self._waits: dict[str, Wait] = {}
         self.phase = Phase.CONNECTING
         self.opened_at = self.heard_at = now
@@ -151,14 +143,14 @@ class Session(Subscriber):
         named = _name_send(message)
         if named is not None:
             refusal = Refusal("slow_down", "too many frames", retry_after_ms=retry_after_ms)
-            self._refuse(named.channel, named.id, refusal)
+            self.refuse(named.channel, named.id, refusal)
         else:
             self._write(Error(code="slow_down", message="too many frames", retry_after_ms=retry_after_ms))
 
     def _refuse_unreadable(self, message: str, error: Exception) -> None:
         named = _name_send(message)
         if named is not None:
-            self._refuse(named.channel, named.id, Refusal("invalid_request", str(error)))
+            self.refuse(named.channel, named.id, Refusal("invalid_request", str(error)))
             return
         self._bad_frames += 1
         self._write(Error(code="bad_frame", message=str(error)))
@@ -231,6 +223,7 @@ class Session(Subscriber):
             else:
                 self._write(Reset(epoch=state.epoch))
         self.phase = Phase.LIVE
+        self._sending = Sending(state, user.id, self)
         state.by_session.setdefault(self.session_id, set()).add(self)
         heads = state.delivery.join(self, user, named)
         heartbeat_ms = round(state.limits.heartbeat * 1000)
@@ -263,83 +256,39 @@ class Session(Subscriber):
     # --- sends ---------------------------------------------------------------------------------------------------
 
     def _send(self, send: Send, now: float) -> None:
-        if self.phase is not Phase.LIVE:
+        if self._sending is None:
             self._violate("`connect` comes first, and sends after `welcome`")
-            return
-        queue = self._parked.get(send.channel)
-        if queue is not None:
-            self._park(queue, send, now)
-        elif not self._try_send(_Parked(send, now), 0.0):
-            queue = self._parked[send.channel] = deque()
-            self._park(queue, send, now)
-
-    def _park(self, queue: deque[_Parked], send: Send, now: float) -> None:
-        limits = self._state.limits
-        parked = sum(map(len, self._parked.values()))
-        if parked >= limits.sends_per_connection or self._state.parked >= limits.waits_per_node:
-            self._refuse(
-                send.channel, send.id, Refusal("slow_down", "too many sends wait", retry_after_ms=1000)
-            )
-            if not queue:
-                del self._parked[send.channel]
-            return
-        queue.append(_Parked(send, now))
-        self._state.parked += 1
-
-    def _try_send(self, parked: _Parked, waited: float) -> bool:
-        """Decide about a send. False: it has to wait, and a wait that comes back to it is set."""
-        state, send = self._state, parked.send
-        verdict = may_post(state, self.user_id, send, waited)
-        if isinstance(verdict, str):
-            limits = state.limits
-            patience = limits.member_wait if verdict.startswith("member:") else limits.directory_wait
-            if send.directory_at is not None and send.directory_at.startswith(verdict + "@"):
-                patience = limits.directory_wait
-            self._wait(send.channel, verdict, parked.since + patience, self._resume_sends(send.channel))
-            return False
-        if verdict is None and self._under_way >= state.limits.sends_per_connection:
-            verdict = Refusal("slow_down", "too many sends are unacknowledged", retry_after_ms=500)
-        if verdict is None:
-            self._under_way += 1
-            verdict = post_message(state, self.user_id, send, self)
-            if verdict is not None:
-                self._under_way -= 1
-        if verdict is not None:
-            self._refuse(send.channel, send.id, verdict)
-        return True
-
-    def _resume_sends(self, channel: str) -> Resume:
-        def resume(timed_out: bool) -> None:
-            queue = self._parked[channel]
-            del self._waits[channel]
-            now = self._state.clock.monotonic()
-            waited = math.inf if timed_out else now - queue[0].since
-            while queue and self.phase is Phase.LIVE and self._try_send(queue[0], waited):
-                queue.popleft()
-                self._state.parked -= 1
-                waited = now - queue[0].since if queue else 0.0
-            if not queue:
-                self._parked.pop(channel, None)
-
-        return resume
-
-    def answered(self, channel: str, id: str, answer: Answer) -> None:
-        """The verdict on one of its sends (`sends.Waiter`)."""
-        self._under_way -= 1
-        if self.phase is Phase.ENDED:
-            return
-        if isinstance(answer, Accepted):
-            ack = Ack(channel=channel, id=id, seq=answer.seq, at=answer.at, duplicate=answer.duplicate)
-            self._state.delivery.write_with_batch(self, prepared(ack))
-        elif isinstance(answer, LogFailed):
-            self.end("append_failed")
         else:
-            self._refuse(channel, id, answer)
+            self._sending.take(send, now)
+
+    def acknowledge(self, channel: str, id: str, accepted: Accepted) -> None:
+        """A send has its number (`sending.Sender`)."""
+        ack = Ack(channel=channel, id=id, seq=accepted.seq, at=accepted.at, duplicate=accepted.duplicate)
+        self._state.delivery.write_with_batch(self, prepared(ack))
+
+    def append_failed(self) -> None:
+        """Later sends must not overtake the one that failed: the client comes back and sends again, oldest first."""
+        self.end("append_failed")
+
+    def refuse(self, channel: str, id: str, refusal: Refusal) -> None:
+        """A send was refused."""
+        self._state.refused[refusal.code] += 1
+        self._write(
+            Refused(
+                channel=channel,
+                id=id,
+                code=refusal.code,
+                message=refusal.message,
+                head=refusal.head,
+                now=refusal.now,
+                retry_after_ms=refusal.retry_after_ms,
+            )
+        )
 
     @property
     def unacknowledged(self) -> int:
         """Sends that wait for the log or the directory."""
-        return self._under_way + sum(map(len, self._parked.values()))
+        return 0 if self._sending is None else self._sending.unacknowledged
 
     # --- ending --------------------------------------------------------------------------------------------------
 
@@ -372,8 +321,8 @@ class Session(Subscriber):
         self.phase = Phase.ENDED
         for name in list(self._waits):
             self._cancel_wait(name)
-        state.parked -= sum(map(len, self._parked.values()))
-        self._parked.clear()
+        if self._sending is not None:
+            self._sending.end()
         self._connect = None
         state.delivery.leave(self)
         same_session = state.by_session.get(self.session_id)
@@ -392,20 +341,6 @@ class Session(Subscriber):
 
     def _write(self, frame: ServerFrame) -> None:
         self._state.delivery.write(self, prepared(frame))
-
-    def _refuse(self, channel: str, id: str, refusal: Refusal) -> None:
-        self._state.refused[refusal.code] += 1
-        self._write(
-            Refused(
-                channel=channel,
-                id=id,
-                code=refusal.code,
-                message=refusal.message,
-                head=refusal.head,
-                now=refusal.now,
-                retry_after_ms=refusal.retry_after_ms,
-            )
-        )
 
     def _wait(self, name: str, key: str | None, deadline: float, resume: Resume) -> None:
         """Wait for one thing under this name, instead of whatever it waited for under it before."""
