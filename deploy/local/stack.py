@@ -17,11 +17,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from deploy.local import leftovers, secrets, toolchain
 from deploy.local.archive import with_archive
 from deploy.local.errors import StackError
+from deploy.local.health import unready
 from deploy.local.kafka import KafkaServer
 from deploy.local.place import Place
 from deploy.local.ports import accepts, holder, is_free
@@ -217,7 +216,7 @@ class Stack:
             if time.monotonic() - told > 10:
                 told = time.monotonic()
                 self._say(f"  {name:<13} waits  {waited:5.1f} s  {reason}")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
         raise StackError(f"{name} is not ready after {timeout:g} s: {reason} (log: {log})")
 
     async def _unready(self, name: str) -> str | None:
@@ -225,13 +224,7 @@ class Stack:
         if name in SERVERS:
             return None if await self._server_ready(name) else "does not answer yet"
         service = next(service for service in SERVICES if service.name == name)
-        port = self.place.ports[service.health.setting]
-        try:
-            async with httpx.AsyncClient(timeout=3.0, trust_env=False) as client:
-                answer = await client.get(f"http://127.0.0.1:{port}/health/ready")
-                return None if answer.status_code == 200 else str(answer.json().get("reason", answer.text))
-        except (httpx.TransportError, ValueError):
-            return "does not answer yet"
+        return await unready(f"http://127.0.0.1:{self.place.ports[service.health.setting]}/health/ready")
 
     async def _server_ready(self, name: str) -> bool:
         port = self.place.ports[(KAFKA if name == "kafka" else POSTGRES).setting]

@@ -10,8 +10,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-import httpx
-
+from deploy.local.health import unready
 from tests.stack.waiting import until
 
 Ready = Callable[[], Awaitable[bool]]
@@ -162,11 +161,7 @@ def _dying_with_us(command: list[str]) -> list[str]:
 
 def _http_ready(url: str) -> Ready:
     async def ready() -> bool:
-        try:
-            async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
-                return (await client.get(url)).status_code == 200
-        except httpx.TransportError:
-            return False
+        return await unready(url) is None
 
     return ready
 

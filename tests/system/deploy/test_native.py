@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from deploy.local import leftovers, secrets
+from deploy.local.health import unready
 from deploy.local.ports import free_ports
 from deploy.local.toolchain import CLONE
 from deploy.settings import DATABASE_NAME, DATABASE_USER, LISTENERS, POSTGRES, SERVICES
@@ -64,11 +64,7 @@ class Native:
 
     async def ready(self, name: str) -> bool:
         port = next(self.ports[one.health.setting] for one in SERVICES if one.name == name)
-        try:
-            async with httpx.AsyncClient(trust_env=False) as client:
-                return (await client.get(f"http://127.0.0.1:{port}/health/ready")).status_code == 200
-        except httpx.TransportError:
-            return False
+        return await unready(f"http://127.0.0.1:{port}/health/ready") is None
 
     def supervisor_pid(self) -> int:
         return int((self.folder / "run" / "supervisord.pid").read_text("utf-8"))
