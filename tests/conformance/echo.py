@@ -12,6 +12,7 @@ import asyncio
 import signal
 import sys
 
+import structlog
 import uvloop
 
 from channel_server.websocket.connection import WebSocketConnection
@@ -57,7 +58,9 @@ def main() -> int:
         default=1024 * 1024,
         help="bytes; the suite's largest is 16 MiB (cases 9.*)",
     )
-    uvloop.run(serve(parser.parse_args()))
+    arguments = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    uvloop.run(serve(arguments))
     return 0
 
 
