@@ -25,6 +25,9 @@ from services.contract.events import MembersAdded, MembersRemoved, read_event, s
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, Sequencer
 
+_FORGET_EVERY = 60.0
+"""Seconds between clearing away revocations; also how wrong this node's wall clock may be about them."""
+
 _MEMBER_EVENTS = ("members.added", "members.removed")
 
 
@@ -77,6 +80,7 @@ class Node:
         self.sessions: dict[int, Session] = {}
         """Every open connection by its number, in the order in which they came."""
         self._numbers = count(1)
+        self._forget_at = 0.0
         self.counts = NodeCounts()
 
     # --- clients ---------------------------------------------------------------------------------------------------
@@ -198,6 +202,9 @@ class Node:
         if state.freshness.must_give_up(now):
             self.end_all("directory_stale")
         self._end_the_slow(now)
+        if now >= self._forget_at:
+            self._forget_at = now + _FORGET_EVERY
+            state.directory.forget_revoked(state.clock.wall_ms() - round(_FORGET_EVERY * 1000))
 
     def _end_the_slow(self, now: float) -> None:
         limits = self.state.limits

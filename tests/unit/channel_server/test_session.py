@@ -9,6 +9,7 @@ import pytest
 
 from channel_server.core.limits import Limits
 from services.contract.codes import CLOSES
+from services.contract.directory import RevokedRecord
 from services.contract.events import MembersAdded, MembersRemoved, MessagePosted
 from services.contract.ids import new_event_id
 from tests.unit.channel_server.fakes import channel_id, user_id
@@ -106,6 +107,17 @@ def test_deactivation_and_revocation_end_live_sessions_and_bar_new_ones(world: W
     again = world.client(BOB, "ses_b")
     again.connects()
     assert again.ended() == code("session_revoked")
+
+
+def test_a_revocation_outlives_every_token_and_then_goes(world: World) -> None:
+    until = world.clock.wall_ms() + 10_000
+    world.tell(RevokedRecord(session_id="ses_b", until_ms=until, version=next(world.versions)))
+    world.passes(65)
+    late = world.client(BOB, "ses_b")
+    late.connects()
+    assert late.ended() == code("session_revoked")
+    world.passes(60)
+    assert world.node.state.directory.sizes()["revoked"] == 0
 
 
 def test_a_person_has_so_many_connections_and_no_more() -> None:
