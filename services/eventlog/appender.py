@@ -96,7 +96,7 @@ class Appender:
         self._in_flight_bytes = 0
         self._producer: AIOKafkaProducer | None = None
         self._connected = asyncio.Event()
-        self._replacing: asyncio.Task[None] | None = None
+        self._replacing: set[asyncio.Task[None]] = set()
         self._open = False
         self._appended = metrics.APPENDED.labels(topic)
         self._batches = metrics.APPEND_BATCHES.labels(topic)
@@ -116,11 +116,12 @@ class Appender:
         """Fail what still waits (`flush` first to avoid it) and disconnect."""
         self._open = False
         self._fail_waiting("the appender was closed")
+        for task in self._replacing:
+            task.cancel()
+        if self._replacing:
+            await asyncio.wait(self._replacing)
         producer, self._producer = self._producer, None
         self._connected.clear()
-        if self._replacing is not None:
-            self._replacing.cancel()
-            await asyncio.wait([self._replacing])
         if producer is not None:
             await producers.abandon(producer)
 
@@ -220,9 +221,9 @@ class Appender:
             # None: the replacement is already under way
             broken, self._producer = self._producer, None
             self._connected.clear()
-            self._replacing = asyncio.create_task(
-                self._replace(broken), name=f"replace producer {self._topic}"
-            )
+            replacing = asyncio.create_task(self._replace(broken), name=f"replace producer {self._topic}")
+            self._replacing.add(replacing)
+            replacing.add_done_callback(self._replacing.discard)
         self._on_failure(AppendFailed(reason))
 
     def _fail_waiting(self, reason: str) -> None:
@@ -244,16 +245,21 @@ class Appender:
                 waiting.future.exception()
 
     async def _replace(self, broken: AIOKafkaProducer) -> None:
-        await producers.abandon(broken)
+        async with asyncio.TaskGroup() as both:
+            # It sends nothing more from the moment this task starts.
+            both.create_task(producers.abandon(broken))
+            both.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
         while True:
             try:
-                producer = await self._connect()
-                break
+                self._producer = await self._connect()
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("no producer yet", topic=self._topic, error=repr(error))
                 await asyncio.sleep(_RESTART_S)
-        self._producer = producer
-        self._connected.set()
+            else:
+                self._connected.set()
+                return
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(

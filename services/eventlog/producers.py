@@ -15,6 +15,7 @@ MAX_BATCH_BYTES: Final = 512 * 1024
 """The largest batch handed to a producer: half of what topics take (`topics.MAX_MESSAGE_BYTES`)."""
 
 _ABANDON_S: Final = 2.0
+_ASK_S: Final = 0.02
 
 
 async def start(producer: AIOKafkaProducer, timeout_s: float) -> None:
@@ -41,8 +42,13 @@ async def abandon(producer: AIOKafkaProducer) -> None:
         # A connection whose peer does not read may never close by itself.
         async with asyncio.timeout(_ABANDON_S):
             await producer.client.close()
-            if sender is not None:
-                await asyncio.wait([sender])
+            while sender is not None and not sender.done():
+                # Its last requests have failed now and wait for a metadata update before they would be repeated,
+                # which nobody makes any more.
+                update = producer.client._md_update_fut
+                if update is not None and not update.done():
+                    update.set_result(False)
+                await asyncio.wait([sender], timeout=_ASK_S)
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("a producer was left behind", error=repr(error))
     _retrieve(sender)
