@@ -250,8 +250,12 @@ class WebSocketConnection(WSListener):
         if not self._code:
             self._code, self._reason = _first_close(transport)
         self._registry.closed(self, self._code)
-        if self._application is not None:
-            self._application.on_close(self, self._code, self._reason)
+        application, self._application = (
+            self._application,
+            None,
+        )  # it likely refers to us: no cycle is left behind
+        if application is not None:
+            application.on_close(self, self._code, self._reason)
 
     def pause_writing(self) -> None:
         # Nothing to tell: whoever writes sees `buffered`. Overridden because picows logs otherwise.

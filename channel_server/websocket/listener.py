@@ -176,7 +176,7 @@ async def listen(
     path: str = "/",
     max_message: int = 64 * 1024,
     high_water: int = 64 * 1024,
-    low_water: int = 16 * 1024,
+    low_water: int | None = None,
     close_timeout: float = 5.0,
     max_connections: int = 10_000,
     max_handshakes: int = 2_000,
@@ -187,16 +187,20 @@ async def listen(
 ) -> Server:
     """Listen on host:port (0: any free port) and make an `Application` with `factory` for each connection.
 
-    `max_message`, `high_water`, `low_water`, `close_timeout`: see `connection.Limits`. `path`: the only path served (404
-    for others; a query is allowed). `max_connections`: open connections, above which the handshake is answered 503.
+    `max_message`, `high_water`, `low_water`, `close_timeout`: see `connection.Limits`; `low_water` None is a quarter of
+    `high_water`. `path`: the only path served (404 for others; a query is allowed). `max_connections`: open connections, above which the handshake is answered 503.
     `max_handshakes`: sockets that have not completed the handshake, above which new ones are closed unheard.
     `handshake_timeout`: seconds from accept to the complete request. `origins`: allowed values of the Origin header, as
     browsers send it (403 for others; a request without one is no browser's and passes); None allows all. `send_buffer`:
     bytes that the kernel keeps for each connection; without a bound it would grow to megabytes for one that does not read,
     and `buffered` would say nothing of it. `backlog`: connections waiting in the kernel to be accepted.
 
-    Raises OSError when the address cannot be resolved or bound.
+    Raises OSError when the address cannot be resolved or bound, ValueError for water marks in the wrong order.
     """
+    if low_water is None:
+        low_water = high_water // 4
+    if not 0 <= low_water <= high_water:
+        raise ValueError(f"low_water {low_water} is not between 0 and high_water {high_water}")
     loop = asyncio.get_running_loop()
     _check_descriptors(max_connections + max_handshakes)
     sock = await _bind(loop, host, port, send_buffer=send_buffer, backlog=backlog)

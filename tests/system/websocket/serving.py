@@ -117,14 +117,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(application: Any, **options: Any) -> Iterator[Running]:
-    """`options` are those of `listen`."""
+def running(application: Any, factory: Callable[[], Any] | None = None, **options: Any) -> Iterator[Running]:
+    """One `application` for all connections, or a `factory` of one for each; `options` are those of `listen`."""
     started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, Server]] = concurrent.futures.Future()
     stop = asyncio.Event()
 
     async def main() -> None:
         try:
-            server = await listen("127.0.0.1", 0, lambda: application, **options)
+            server = await listen("127.0.0.1", 0, factory or (lambda: application), **options)
         except BaseException as error:
             started.set_exception(error)
             raise

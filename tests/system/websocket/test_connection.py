@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
+from typing import Any
 
 import pytest
+import structlog
 
 from channel_server.websocket.connection import WebSocketConnection
 from channel_server.websocket.framing import prepare_text
@@ -268,18 +272,71 @@ def test_a_long_reason_is_cut_to_fit_a_control_frame() -> None:
         assert got.payload[2:].decode() == "ü" * 61
 
 
-def test_an_exception_in_the_application_closes_with_1011() -> None:
-    def fail(connection: WebSocketConnection, message: str | bytes) -> None:
-        raise RuntimeError("a defect")
+@pytest.mark.parametrize("where", ["on_open", "on_message"])
+def test_a_defect_of_the_application_closes_with_1011_and_is_logged_once(where: str) -> None:
+    class Defective(Recorder):
+        def on_open(self, connection: WebSocketConnection) -> None:
+            super().on_open(connection)
+            if where == "on_open":
+                raise RuntimeError("a defect")
 
-    recorder = Recorder()
-    recorder.on_message_do = fail
-    with running(recorder) as server, RawClient(server.port) as client:
+        def on_message(self, connection: WebSocketConnection, message: str | bytes, is_text: bool) -> None:
+            super().on_message(connection, message, is_text)
+            raise RuntimeError("a defect")
+
+    recorder = Defective()
+    with (
+        structlog.testing.capture_logs() as logs,
+        running(recorder) as server,
+        RawClient(server.port) as client,
+    ):
         client.upgrade().send(frame(TEXT, b"x"), frame(TEXT, b"y"))
         assert client.read_close() == 1011
         client.expect_end()
         assert ended(recorder)[0] == 1011
-        assert [what for what, _ in recorder.told] == ["open", "message", "close"]
+        expected = ["open", "message", "close"] if where == "on_message" else ["open", "close"]
+        assert [what for what, _ in recorder.told] == expected
+        assert [(entry["event"], entry["exc_info"]) for entry in logs if entry["log_level"] == "error"] == [
+            ("websocket callback failed", True)
+        ]
+
+
+def test_what_clients_do_wrong_is_not_logged() -> None:
+    """Or anybody could fill the disk."""
+    recorder = Recorder()
+    with structlog.testing.capture_logs() as logs, running(recorder) as server:
+        for bad in (frame(3), frame(TEXT, b"\xff"), frame(TEXT, b"x" * 100_000), b"\x00"):
+            with RawClient(server.port) as client:
+                client.upgrade().send(bad)
+        with RawClient(server.port) as client:
+            client.send(b"no HTTP\r\n\r\n")
+            assert client.read_response()[0] == 400
+        wait_until(lambda: server.server.connections == 0)
+    assert [entry for entry in logs if entry["log_level"] != "warning"] == []
+
+
+def test_a_closed_connection_is_not_kept_alive() -> None:
+    """By no registry, no timer, and no cycle that would wait for the garbage collector."""
+
+    class Session(Recorder):
+        """As sessions do, it knows its connection."""
+
+        def on_open(self, connection: WebSocketConnection) -> None:
+            self.connection = connection
+            gone.append(weakref.ref(connection))
+
+        def on_close(self, connection: WebSocketConnection, code: int, reason: str) -> None: ...
+
+    gone: list[weakref.ref[WebSocketConnection]] = []
+    with running(None, factory=Session) as server:
+        gc.disable()
+        try:
+            with RawClient(server.port) as client:
+                client.upgrade().send(frame(CLOSE, b"\x03\xe8"))
+                assert client.read_close() == 1000
+            wait_until(lambda: gone and gone[0]() is None, what="the connection's memory is free")
+        finally:
+            gc.enable()
 
 
 # Flow control --------------------------------------------------------------------------------------------------------
@@ -287,7 +344,7 @@ def test_an_exception_in_the_application_closes_with_1011() -> None:
 
 def test_a_slow_reader_costs_what_was_written_and_is_announced_when_it_has_caught_up() -> None:
     recorder = Recorder()
-    options = {"high_water": 200_000, "low_water": 50_000, "send_buffer": 16_384}
+    options: dict[str, Any] = {"high_water": 200_000, "low_water": 50_000, "send_buffer": 16_384}
     with running(recorder, **options) as server, RawClient(server.port, receive_buffer=4096) as client:
         client.upgrade()
         connection = opened(server, recorder)
