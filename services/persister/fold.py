@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.contract.generation import Generation
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, LastRecord, Sequencer
 from services.projection import Message, Numbered, Unprojectable, read, step, target
+
+_NAMES: Final = [kind.name.lower() for kind in Kind]
 
 
 class Position(NamedTuple):
@@ -80,7 +82,7 @@ class PartitionFold:
                 batch.verdicts["skipped"] += 1
                 continue
             kind, seq, now, _ = self._sequencer.apply(record.offset, record.appended, envelope, record.digest)
-            batch.verdicts[kind.name.lower()] += 1
+            batch.verdicts[_NAMES[kind]] += 1
             if kind is not Kind.NUMBERED:
                 continue
             if seq is None:

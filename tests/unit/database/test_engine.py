@@ -1,0 +1,57 @@
+"""Which errors mean that the database is away, and which that the work is wrong."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from services.database.engine import is_unavailable
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError("nobody listens"),
+        TimeoutError(),
+        PoolTimeout("no free connection"),
+        asyncpg.CannotConnectNowError("starting up"),
+        asyncpg.AdminShutdownError("terminating connection"),
+        asyncpg.CrashShutdownError("terminating connection"),
+        asyncpg.TooManyConnectionsError("too many clients"),
+        asyncpg.ConnectionDoesNotExistError("closed in the middle"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.QueryCanceledError("statement timeout"),
+        asyncpg.LockNotAvailableError("lock timeout"),
+        asyncpg.ReadOnlySQLTransactionError("a standby"),
+        asyncpg.DiskFullError("no space"),
+        DBAPIError("select 1", None, asyncpg.AdminShutdownError("bye")),
+        DBAPIError("select 1", None, Exception("gone"), connection_invalidated=True),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_database_is_away(error: Exception) -> None:
+    assert is_unavailable(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no"),
+        asyncpg.UniqueViolationError("duplicate key"),
+        asyncpg.UndefinedTableError("no such table"),
+        asyncpg.InvalidPasswordError("wrong password"),
+        asyncpg.DataError("invalid input"),
+        IntegrityError("insert", None, asyncpg.UniqueViolationError("duplicate key")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_work_is_wrong(error: Exception) -> None:
+    assert not is_unavailable(error)
+
+
+def test_a_cause_is_looked_at() -> None:
+    wrapper = RuntimeError("request failed")
+    wrapper.__cause__ = ConnectionResetError("by peer")
+    assert is_unavailable(wrapper)

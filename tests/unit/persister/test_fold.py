@@ -1,0 +1,118 @@
+"""What one transaction writes, from records of the log."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contract.envelope import Envelope, digest_of
+from services.contract.events import MessagePosted, encode_event
+from services.contract.generation import Generation
+from services.contract.ids import new_entity_id, new_event_id
+from services.eventlog.records import LogRecord
+from services.eventlog.sequencer import LastRecord, Sequencer
+from services.persister.fold import Batch, PartitionFold, fold
+
+GENERATION = Generation(epoch=3)
+CHANNEL, OTHER = sorted((new_entity_id("ch"), new_entity_id("ch")))
+SENDER = new_entity_id("usr")
+NOW = 1_800_000_000_000
+
+
+def record(
+    offset: int, value: bytes | None, *, channel: str = CHANNEL, id: str = "", at: int = NOW
+) -> LogRecord:
+    envelope = Envelope(channel, SENDER, id or new_event_id(at), at, at)
+    return LogRecord(0, offset, at, envelope, value, digest_of(value))
+
+
+def rubbish(offset: int) -> LogRecord:
+    return LogRecord(0, offset, NOW, None, b"?", 0)
+
+
+def new_fold(next_offset: int = 0) -> PartitionFold:
+    return PartitionFold(GENERATION, 0, Sequencer(GENERATION), next_offset)
+
+
+def posted(text: str = "hello") -> bytes:
+    return encode_event(MessagePosted(text=text))
+
+
+def test_events_messages_heads_and_position() -> None:
+    first, second, third = (
+        record(4, posted("a")),
+        record(5, b'{"type":"new"}'),
+        record(6, posted("b"), channel=OTHER),
+    )
+    batch = fold({0: new_fold(4)}, {0: [first, second, third]})
+    assert [(e.channel_id, e.seq, e.kind, e.body, e.unprojected) for e in batch.events] == [
+        (CHANNEL, 1, "message.posted", first.value, False),
+        (CHANNEL, 2, "new", second.value, False),
+        (OTHER, 1, "message.posted", third.value, False),
+    ]
+    assert {key: message.text for key, message in batch.messages.items()} == {
+        (CHANNEL, 1): "a",
+        (OTHER, 1): "b",
+    }
+    assert batch.heads == {CHANNEL: (0, 2), OTHER: (0, 1)}
+    assert third.envelope is not None
+    (position,) = batch.positions
+    assert (position.expected, position.next_offset, position.now_ms) == (4, 7, NOW)
+    assert position.last == LastRecord(6, NOW, third.envelope.id)
+
+
+def test_what_is_not_numbered_only_moves_the_position_and_the_clock() -> None:
+    partition = new_fold()
+    one = record(0, posted())
+    assert one.envelope is not None
+    fold({0: partition}, {0: [one]})
+    late = NOW + 500_000
+    again = record(1, posted(), id=one.envelope.id)
+    expired = record(2, posted(), id=one.envelope.id, at=late)
+    future = record(3, posted(), id=new_event_id(late + 100_000_000), at=late)
+    expired = expired._replace(envelope=expired.envelope and expired.envelope._replace(born=NOW))
+    future = future._replace(envelope=future.envelope and future.envelope._replace(born=late + 100_000_000))
+    batch = fold({0: partition}, {0: [again, expired, future, rubbish(4)]})
+    assert not batch.events
+    assert not batch.heads
+    assert batch.verdicts == {"duplicate": 1, "expired": 1, "future": 1, "skipped": 1}
+    (position,) = batch.positions
+    assert (position.expected, position.next_offset, position.now_ms) == (1, 5, late)
+    assert position.last == LastRecord(4, NOW, "")
+
+
+def test_a_body_that_cannot_be_projected_is_stored_with_a_marker_and_stops_nothing() -> None:
+    bodies = [
+        None,
+        b"\x00\xff",
+        b'{"type":"message.posted","text":"a\\u0000b"}',
+        b'{"type":"odd\\u0000kind"}',
+        posted("fine"),
+    ]
+    batch = fold({0: new_fold()}, {0: [record(n, body) for n, body in enumerate(bodies)]})
+    assert [event.body for event in batch.events] == bodies
+    assert [event.unprojected for event in batch.events] == [True, True, True, False, False]
+    assert batch.unprojected == 3
+    assert [message.text for message in batch.messages.values()] == ["fine"]
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")), st.binary())
+def test_whatever_the_kind_and_the_body_a_row_can_be_stored(kind: str, noise: bytes) -> None:
+    body = b'{"type":' + repr(kind).encode() + b"}"
+    batch = fold({0: new_fold()}, {0: [record(0, body), record(1, noise)]})
+    assert len(batch.events) == 2
+    for event in batch.events:
+        assert "\x00" not in event.kind
+        event.kind.encode("utf-8")
+
+
+def test_several_partitions_share_a_batch() -> None:
+    partitions = {p: PartitionFold(GENERATION, p, Sequencer(GENERATION), 0) for p in (0, 1)}
+    late = record(0, posted(), at=NOW + 5)
+    batch = fold(partitions, {1: [record(0, posted())._replace(partition=1)], 0: [late]})
+    assert [position.partition for position in batch.positions] == [0, 1]
+    assert batch.oldest_ms == NOW
+
+
+def test_nothing_read_is_nothing_written() -> None:
+    assert fold({0: new_fold()}, {0: []}) == Batch()
