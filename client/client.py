@@ -33,11 +33,11 @@ from client.errors import (
     SendRefused,
     Unreachable,
 )
-from client.model import Ack, ChannelEvent, MessageEvent, Opened, Shown, shown_event
+from client.model import Ack, ChannelEvent, MessageEvent, Opened, Shown
 from client.realtime import Realtime, RealtimeSource
 from client.recorder import Recorder
 from client.records import ChannelReply
-from client.rest import RestClient
+from client.rest import RestClient, past_events
 from client.session import Session
 from client.tokens import MemoryTokens, Tokens, TokenStore
 from services.contract import frames
@@ -224,10 +224,7 @@ class LockstepClient:
         page = await self.rest.events(
             channel, after=after, before=before, around=around, limit=limit, at_least=at_least
         )
-        events = [
-            shown_event(page.epoch, channel, e.seq, e.id, e.sender, e.at, bytes(e.event), "history")
-            for e in page.events
-        ]
+        events = past_events(page)
         if self._recorder is not None:
             for event in events:
                 self._recorder.shown(event)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from client.api import Api, tokens_of
+from client.model import ChannelEvent, MessageEvent, shown_event
 from client.records import (
     Changed,
     Channel,
@@ -247,3 +248,11 @@ class RestClient(Api):
     def _keep(self, login: Login) -> Login:
         self.tokens.save(tokens_of(login.tokens))
         return login
+
+
+def past_events(page: EventPage) -> list[MessageEvent | ChannelEvent]:
+    """A page of history as typed events."""
+    return [
+        shown_event(page.epoch, page.channel, e.seq, e.id, e.sender, e.at, bytes(e.event), "history")
+        for e in page.events
+    ]

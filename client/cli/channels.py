@@ -1,0 +1,229 @@
+"""`lockstep channels` and what can be done with them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from client.cli.context import context_of, run
+from client.cli.output import console, json_line, one_line, table
+from client.records import Channel
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Named = Annotated[str, typer.Argument(metavar="CHANNEL", help="Name (with or without #) or id.")]
+People = Annotated[list[str], typer.Argument(metavar="PERSON...", help="Names, e-mail addresses or ids.")]
+
+app = typer.Typer(
+    name="channels",
+    help="""List channels; make, join and leave them; let people in.
+
+    Examples:
+
+        lockstep channels
+
+        lockstep channels create engine-room --topic "Cards, cogs and carries"
+
+        lockstep channels invite engine-room grace@example.com
+    """,
+    invoke_without_command=True,
+)
+
+
+@app.callback()
+def list_channels(
+    context: typer.Context,
+    mine: Annotated[bool, typer.Option("--mine", help="Only those you are in.")] = False,
+    json: Json = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    here = context_of(context)
+
+    async def work() -> None:
+        rows = table("channel", "", "topic")
+        async with here.rest() as rest:
+            people: dict[str, str] | None = None
+            async for channel in rest.channels(member=True if mine else None):
+                if json:
+                    json_line(channel)
+                    continue
+                if channel.user_ids is not None and people is None:
+                    people = await here.people(rest)
+                state = "archived" if channel.archived else "" if channel.member else "not joined"
+                if channel.kind == "private":
+                    state = f"private {state}".strip()
+                rows.add_row(
+                    _label(channel, people or {}, here.login().user.id),
+                    state,
+                    one_line(channel.topic),
+                    style="dim" if channel.archived or not channel.member else "",
+                )
+        if not json:
+            console().print(rows)
+
+    run(work())
+
+
+def _label(channel: Channel, people: dict[str, str], me: str) -> str:
+    if channel.name:
+        return f"#{one_line(channel.name)}"
+    others = [one_line(people.get(user, user)) for user in channel.user_ids or () if user != me]
+    return "@" + ", ".join(others) if others else channel.id
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the new channel.")],
+    private: Annotated[bool, typer.Option("--private", help="Only for people who are let in.")] = False,
+    topic: Annotated[str, typer.Option(help="What it is about.")] = "",
+    json: Json = False,
+) -> None:
+    """Make a channel."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            reply = await rest.create_channel(name.removeprefix("#"), private=private, topic=topic)
+        if json:
+            json_line(reply)
+        else:
+            print(f"Made #{reply.channel.name}.")
+
+    run(work())
+
+
+@app.command()
+def join(context: typer.Context, channel: Named) -> None:
+    """Become a member of a public channel."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            await rest.join(place.id)
+        print(f"You are in {place.label}.")
+
+    run(work())
+
+
+@app.command()
+def leave(context: typer.Context, channel: Named) -> None:
+    """Leave a channel: you see nothing of it from then on."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            await rest.leave(place.id)
+        print(f"You have left {place.label}.")
+
+    run(work())
+
+
+@app.command()
+def invite(context: typer.Context, channel: Named, people: People) -> None:
+    """Let people of the workspace into a channel that you are in."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            users = [await here.person(rest, named) for named in people]
+            reply = await rest.add_members(place.id, [user.id for user in users])
+        names = [one_line(user.name) for user in users if user.id in reply.added]
+        print(f"Added to {place.label}: {', '.join(names)}." if names else "All of them were in it already.")
+
+    run(work())
+
+
+@app.command()
+def remove(context: typer.Context, channel: Named, person: Annotated[str, typer.Argument()]) -> None:
+    """Put somebody out of a channel."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            user = await here.person(rest, person)
+            await rest.remove_member(place.id, user.id)
+        print(f"Removed {one_line(user.name)} from {place.label}.")
+
+    run(work())
+
+
+@app.command()
+def members(context: typer.Context, channel: Named, json: Json = False) -> None:
+    """Who is in a channel."""
+    here = context_of(context)
+
+    async def work() -> None:
+        rows = table("name", "role")
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            async for member in rest.members(place.id):
+                if json:
+                    json_line(member)
+                else:
+                    rows.add_row(one_line(member.name), member.role)
+        if not json:
+            console().print(rows)
+
+    run(work())
+
+
+@app.command()
+def rename(context: typer.Context, channel: Named, name: Annotated[str, typer.Argument()]) -> None:
+    """Give a channel another name."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            reply = await rest.change_channel(place.id, name=name.removeprefix("#"))
+        print(f"{place.label} is now #{reply.channel.name}.")
+
+    run(work())
+
+
+@app.command()
+def topic(context: typer.Context, channel: Named, text: Annotated[str, typer.Argument()]) -> None:
+    """Say what a channel is about; an empty text removes it."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            await rest.change_channel(place.id, topic=text)
+        print(f"Set the topic of {place.label}.")
+
+    run(work())
+
+
+@app.command()
+def archive(context: typer.Context, channel: Named) -> None:
+    """Close a channel for new messages; its history stays."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            await rest.archive(place.id)
+        print(f"Archived {place.label}.")
+
+    run(work())
+
+
+@app.command()
+def unarchive(context: typer.Context, channel: Named) -> None:
+    """Open an archived channel again."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            await rest.unarchive(place.id)
+        print(f"Unarchived {place.label}.")
+
+    run(work())

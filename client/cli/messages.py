@@ -1,0 +1,251 @@
+"""send, history, tail."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.cli.channels import Json, Named
+from client.cli.context import Context, Place, context_of, run
+from client.cli.errors import CommandFailed
+from client.cli.output import Describer, as_json, console, json_line
+from client.client import LockstepClient
+from client.model import ChannelEvent, Closed, MessageEvent, Opened, Shown
+from client.recorder import Recorder
+from client.records import EventPage
+from client.rest import PAGE, RestClient, past_events
+
+Recording = Annotated[
+    Path | None,
+    typer.Option(
+        "--record", help="Write down what is sent and shown, for `lockstep verify`.", show_default=False
+    ),
+]
+
+
+def send(
+    context: typer.Context,
+    channel: Named,
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to say. Nothing, or `-`: standard input.", show_default=False),
+    ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Each line of standard input is a message of its own.")
+    ] = False,
+    json: Json = False,
+    record: Recording = None,
+) -> None:
+    """Say something, and wait until it is stored. Prints the number that it got.
+
+    Works while the web app is away, once you have been connected before.
+
+    Examples:
+
+        lockstep send general "Hello, world"
+
+        make test 2>&1 | lockstep send builds
+    """
+    here = context_of(context)
+    words = " ".join(text or [])
+    messages = [words] if words not in ("", "-") else _from_stdin(lines)
+
+    async def work() -> None:
+        with recorder_for(record, here) as recorder:
+            async with here.live(recorder=recorder) as chat:
+                place = await here.place(chat.rest, channel, member=True)
+                for message in messages:
+                    ack = await chat.send(place.id, message)
+                    if json:
+                        json_line(ack)
+                    else:
+                        print(f"{place.label} {ack.seq}")
+
+    run(work())
+
+
+def _from_stdin(lines: bool) -> list[str]:
+    if sys.stdin.isatty():
+        raise typer.BadParameter("give the text, or pipe it in")
+    try:
+        content = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"Standard input is not UTF-8 (byte {error.start}).") from error
+    messages = content.splitlines() if lines else [content.rstrip("\r\n")]
+    messages = [message for message in messages if message.strip()]
+    if not messages:
+        raise CommandFailed("There is nothing to say on standard input.")
+    return messages
+
+
+def history(
+    context: typer.Context,
+    channel: Named,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Only what came after this number.", show_default=False)
+    ] = None,
+    before: Annotated[
+        int | None, typer.Option(min=0, help="Only what came before this number.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 50,
+    json: Json = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="All of it, as pages of JSON for `lockstep verify --history`.")
+    ] = False,
+) -> None:
+    """What happened in a channel, oldest first; the newest part of it, unless told otherwise.
+
+    Examples:
+
+        lockstep history general
+
+        lockstep history general --after 120 --limit 500 --json
+    """
+    if after is not None and before is not None:
+        raise typer.BadParameter("give --after or --before, not both")
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            if export:
+                await _export(rest, place)
+                return
+            people = await here.people(rest)
+            describer = Describer(people, here.login().user.id)
+            out = console()
+            for event in await _read(rest, place, after, before, limit):
+                if json:
+                    json_line(as_json(event, people))
+                else:
+                    out.print(describer.line(event))
+
+    run(work())
+
+
+async def _export(rest: RestClient, place: Place) -> None:
+    after = 0
+    while True:
+        page: EventPage = await rest.events(place.id, after=after, limit=PAGE)
+        json_line(page)
+        if not page.has_more_after or not page.events:
+            return
+        after = page.events[-1].seq
+
+
+async def _read(
+    rest: RestClient, place: Place, after: int | None, before: int | None, limit: int
+) -> list[MessageEvent | ChannelEvent]:
+    events: list[MessageEvent | ChannelEvent] = []
+    while len(events) < limit:
+        wanted = min(PAGE, limit - len(events))
+        page = past_events(await rest.events(place.id, after=after, before=before, limit=wanted))
+        events = events + page if after is not None else page + events
+        if len(page) < wanted:
+            break
+        if after is not None:
+            after = page[-1].seq
+        else:
+            before = page[0].seq
+    return events
+
+
+def tail(
+    context: typer.Context,
+    channels: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CHANNEL]...", help="Which. Default: all you are in.", show_default=False),
+    ] = None,
+    json: Json = False,
+    after: Annotated[
+        int | None,
+        typer.Option(min=0, help="Begin behind this number instead of now.", show_default=False),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-c", min=1, help="Stop after so many events.", show_default=False),
+    ] = None,
+    record: Recording = None,
+) -> None:
+    """Print what happens, as it happens, until Ctrl-C. Reconnects by itself and leaves nothing out.
+
+    Examples:
+
+        lockstep tail general
+
+        lockstep tail general builds --json | jq -r .event.text
+    """
+    here = context_of(context)
+
+    async def work() -> None:
+        with recorder_for(record, here) as recorder:
+            async with here.live(recorder=recorder) as chat:
+                places = [await here.place(chat.rest, named, member=True) for named in channels or ()]
+                await _tail(here, chat, places, json=json, after=after, count=count)
+
+    run(work())
+
+
+async def _tail(
+    here: Context,
+    chat: LockstepClient,
+    places: list[Place],
+    *,
+    json: bool,
+    after: int | None,
+    count: int | None,
+) -> None:
+    people = await here.people(chat.rest)
+    describer = Describer(people, chat.user_id)
+    labels = {place.id: place.label for place in places}
+    out = console()
+    printed = 0
+
+    def show(event: Shown) -> None:
+        nonlocal printed
+        if json:
+            json_line(as_json(event, people))
+        elif isinstance(event, MessageEvent | ChannelEvent):
+            several = len(places) != 1
+            out.print(describer.line(event, labels.get(event.channel, event.channel[:9]) if several else ""))
+        else:
+            out.print(f"— {event}", style="dim")
+        printed += isinstance(event, MessageEvent | ChannelEvent)
+
+    missed: dict[str, int] = {} if after is None else dict.fromkeys(labels, after)
+    async for event in chat.events():
+        channel = getattr(event, "channel", None)
+        if places and channel is not None and channel not in labels:
+            continue
+        if isinstance(event, Opened):
+            start = missed.pop(event.channel, event.head)
+            while start < event.head and (count is None or printed < count):
+                for past in await chat.history(event.channel, after=start, limit=PAGE, at_least=event.head):
+                    start = past.seq
+                    if past.seq <= event.head and (count is None or printed < count):
+                        show(past)
+        elif isinstance(event, MessageEvent | ChannelEvent):
+            if isinstance(event, ChannelEvent) and event.sender not in people:
+                people.update(await here.people(chat.rest))
+            show(event)
+        else:
+            show(event)
+            if isinstance(event, Closed) and labels:
+                labels.pop(event.channel, None)
+                if not labels:
+                    raise CommandFailed("You are no longer in any of these channels.")
+        if count is not None and printed >= count:
+            return
+
+
+def recorder_for(path: Path | None, here: Context) -> AbstractContextManager[Recorder | None]:
+    if path is None:
+        return nullcontext()
+    try:
+        return Recorder(path, f"cli-{here.profile.name}")
+    except OSError as error:
+        raise CommandFailed(f"Cannot write to {path}: {error.strerror}.") from error

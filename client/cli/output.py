@@ -1,0 +1,160 @@
+"""How things look: on a terminal for people, as JSON lines for scripts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from client.model import ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
+from services.contract.events import (
+    ChannelArchived,
+    ChannelCreated,
+    ChannelRenamed,
+    ChannelTopicSet,
+    ChannelUnarchived,
+    Event,
+    MembersAdded,
+    MembersRemoved,
+    MessagePosted,
+    UnknownEvent,
+)
+
+# Others' words must not move our cursor, recolour our screen or pass for our own lines. Format characters that
+# reorder text are left in pairs only by well-behaved writers, so the explicit overrides go too.
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_COLOURS: Final = (
+    "cyan",
+    "green",
+    "yellow",
+    "magenta",
+    "blue",
+    "bright_cyan",
+    "bright_green",
+    "bright_magenta",
+)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey instead of show; tabs and line feeds stay."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+def json_line(value: object) -> None:
+    """One value on a line of its own, written at once."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def table(*columns: str) -> Table:
+    return Table(*columns, box=None, header_style="dim", pad_edge=False)
+
+
+def console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def colour_of(user_id: str) -> str:
+    """The same colour for the same person everywhere."""
+    return _COLOURS[int(user_id[-6:] or "0", 16) % len(_COLOURS)]
+
+
+class Describer:
+    """Puts events into words. `people`: user id to name."""
+
+    def __init__(self, people: Mapping[str, str], me: str = "") -> None:
+        self._people = people
+        self._me = me
+
+    def name(self, user_id: str) -> str:
+        return one_line(self._people.get(user_id, "")) or f"{user_id[:4]}…{user_id[-4:]}"
+
+    def line(self, event: MessageEvent | ChannelEvent, label: str = "") -> Text:
+        """`12:01   17  Ada: hello`; further lines of a message are indented below."""
+        line = Text()
+        line.append(clock(event.at), style="dim")
+        line.append(f" {event.seq:>4}  ", style="dim")
+        if label:
+            line.append(f"{label} ", style="dim")
+        if isinstance(event, MessageEvent):
+            style = f"bold {colour_of(event.sender)}" if event.sender != self._me else "bold"
+            line.append(self.name(event.sender), style=style)
+            line.append(": ")
+            line.append(printable(event.text).replace("\n", "\n" + " " * 12))
+        else:
+            line.append(f"— {self.happening(event.sender, event.event)}", style="dim")
+        return line
+
+    def happening(self, sender: str, event: Event | UnknownEvent) -> str:
+        who = self.name(sender)
+        match event:
+            case ChannelCreated(name=name):
+                return f"{who} made the channel{' #' + one_line(name) if name else ''}"
+            case ChannelRenamed(name=name):
+                return f"{who} renamed the channel to #{one_line(name)}"
+            case ChannelTopicSet(topic=topic):
+                return f"{who} set the topic: {one_line(topic)}" if topic else f"{who} removed the topic"
+            case ChannelArchived():
+                return f"{who} archived the channel"
+            case ChannelUnarchived():
+                return f"{who} unarchived the channel"
+            case MembersAdded(user_ids=[user]) if user == sender:
+                return f"{who} joined"
+            case MembersRemoved(user_ids=[user]) if user == sender:
+                return f"{who} left"
+            case MembersAdded(user_ids=users):
+                return f"{who} added {self._all(users)}"
+            case MembersRemoved(user_ids=users):
+                return f"{who} removed {self._all(users)}"
+            case MessagePosted(text=text):
+                return f"{who}: {one_line(text)}"
+            case UnknownEvent(type=kind):
+                return f"{who}: {one_line(kind)} (this version of lockstep does not know such events)"
+
+    def _all(self, users: Iterable[str]) -> str:
+        names = [self.name(user) for user in users]
+        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def clock(at_ms: int) -> str:
+    """12:01 of today, 2026-01-05 12:01 of another day."""
+    when = dt.datetime.fromtimestamp(at_ms / 1000).astimezone()
+    today = dt.datetime.now().astimezone().date()
+    return when.strftime("%H:%M" if when.date() == today else "%Y-%m-%d %H:%M")
+
+
+def as_json(event: Shown, people: Mapping[str, str]) -> dict[str, Any]:
+    """What `tail --json` and `history --json` print of an event."""
+    match event:
+        case MessageEvent() | ChannelEvent():
+            return {
+                "kind": "event",
+                "epoch": event.epoch,
+                "channel": event.channel,
+                "seq": event.seq,
+                "id": event.id,
+                "sender": event.sender,
+                "sender_name": people.get(event.sender),
+                "at": event.at,
+                "event": msgspec.Raw(event.raw),
+                "via": event.via,
+            }
+        case Opened():
+            return {"kind": "opened", "epoch": event.epoch, "channel": event.channel, "head": event.head}
+        case Closed():
+            return {"kind": "closed", "channel": event.channel, "last_seq": event.last_seq}
+        case Gap():
+            return {"kind": "gap", "channel": event.channel, "from": event.first, "to": event.last}
+        case Reset():
+            return {"kind": "reset", "epoch": event.epoch}
