@@ -30,7 +30,7 @@ AVOID_S: Final = 2.0
 """How long a node that could not be reached is tried last."""
 
 _PASSED_ON: Final = frozenset({
-    "invalid_request", "too_large", "archived", "not_a_member", "not_found",
+    "invalid_request", "too_large", "archived",
     "expired", "future", "id_reused", "number_unknown", "slow_down", "not_yet", "log_unavailable",
 })  # fmt: skip
 """Codes that mean the sender's message. Any other (draining, a wrong service token ...) is about the node."""
