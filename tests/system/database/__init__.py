@@ -1,0 +1,1 @@
+"""The schema, its migrations, and the outbox, on a real PostgreSQL."""
