@@ -1,0 +1,5 @@
+"""The demo: a real conversation on a running stack while parts of it are stopped and killed, then the proof.
+
+`python -m deploy.demo` (`make demo`). It uses the client library as anybody would, breaks things through
+`deploy.control`, and believes only `verify`.
+"""
