@@ -250,10 +250,8 @@ class WebSocketConnection(WSListener):
         if not self._code:
             self._code, self._reason = _first_close(transport)
         self._registry.closed(self, self._code)
-        application, self._application = (
-            self._application,
-            None,
-        )  # it likely refers to us: no cycle is left behind
+        # It is likely to refer to us: no cycle is left behind.
+        application, self._application = self._application, None
         if application is not None:
             application.on_close(self, self._code, self._reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import struct
 import weakref
 from typing import Any
@@ -178,7 +179,9 @@ def test_a_reset_connection_is_1006() -> None:
     recorder = Recorder()
     with running(recorder) as server:
         client = RawClient(server.port).upgrade()
-        client.socket.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: close is a reset
+        client.socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )  # close is a reset
         client.socket.close()
         assert ended(recorder) == (1006, "")
         wait_until(lambda: server.server.sockets == 0)
@@ -232,11 +235,35 @@ def test_a_peer_that_does_not_read_is_aborted_however_the_closing_began(last: by
 
         server.call(fill)
         if last == b"end of stream":
-            client.socket.shutdown(1)
+            client.socket.shutdown(socket.SHUT_WR)
         else:
             client.send(last)
         assert ended(recorder)[0] == {frame(3): 1002, b"end of stream": 1006}.get(last, 1000)
         wait_until(lambda: server.server.sockets == 0)
+
+
+def test_a_half_open_peer_that_reads_within_the_time_gets_everything() -> None:
+    recorder = Recorder()
+    with (
+        running(recorder, close_timeout=4.0) as server,
+        RawClient(server.port, receive_buffer=4096) as client,
+    ):
+        client.upgrade()
+        connection = opened(server, recorder)
+        written = 0
+
+        def fill() -> int:
+            nonlocal written
+            while connection.buffered() < 500_000:
+                connection.write_prepared(CHUNK)
+                written += len(CHUNK)
+            return written
+
+        server.call(fill)
+        client.socket.shutdown(socket.SHUT_WR)
+        wait_until(lambda: connection._closing_since, what="the time has begun to run")
+        assert len(client.read_until_end()) == written
+        assert ended(recorder) == (1006, "")
 
 
 def test_abort_is_a_reset() -> None:
