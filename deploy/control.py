@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,6 +25,8 @@ from deploy.settings import DATABASE_NAME, DATABASE_USER, KAFKA, NODES, POSTGRES
 
 NATIVE = "native"
 COMPOSE = "compose"
+
+_NOTICED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,16 @@ class Native:
         await self._stack.start(list(names))
 
     async def kill(self, *names: str) -> None:
+        before = self._stack.supervisor.states()
         self._stack.kill(list(names))
+        # Until the supervisor has noticed, it says that they run, and `start` would wait for the dead.
+        deadline = time.monotonic() + _NOTICED_S
+        while still := [
+            name for name in names if self._stack.supervisor.states()[name].pid == before[name].pid
+        ]:
+            if time.monotonic() > deadline:
+                raise StackError(f"{', '.join(still)} did not end within {_NOTICED_S:g} s of kill -9.")
+            await asyncio.sleep(0.05)
 
 
 class Compose:
