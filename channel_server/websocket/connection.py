@@ -90,8 +90,10 @@ class WebSocketConnection(WSListener):
         "_assembler",
         "_closing_since",
         "_code",
+        "_congested",
         "_factory",
         "_limits",
+        "_pong",
         "_reason",
         "_registry",
         "_state",
@@ -114,6 +116,8 @@ class WebSocketConnection(WSListener):
         self._assembler = MessageAssembler(limits.max_message)
         self._application: Application | None = None
         self._state = _OPEN
+        self._congested = False
+        self._pong: bytes | None = None
         self._closing_since = 0.0
         self._code = 0
         self._reason = ""
@@ -236,7 +240,11 @@ class WebSocketConnection(WSListener):
         elif isinstance(outcome, bytes):
             application.on_message(self, outcome, False)
         elif isinstance(outcome, Pong):
-            transport.send_pong(outcome.payload)
+            if self._congested:
+                # Who pings and does not read must not fill our memory; the last PING may be answered for all (5.5.3).
+                self._pong = outcome.payload
+            else:
+                transport.send_pong(outcome.payload)
         elif isinstance(outcome, PeerClosed):
             self._send_close(outcome.reply, "")
             self._code, self._reason = outcome.code, outcome.reason
@@ -256,12 +264,16 @@ class WebSocketConnection(WSListener):
             application.on_close(self, self._code, self._reason)
 
     def pause_writing(self) -> None:
-        # Nothing to tell: whoever writes sees `buffered`. Overridden because picows logs otherwise.
-        pass
+        self._congested = True
 
     def resume_writing(self) -> None:
-        if self._application is not None and self._is_writable():
-            self._application.on_writable(self)
+        self._congested = False
+        if self._application is None or not self._is_writable():
+            return
+        pong, self._pong = self._pong, None
+        if pong is not None:
+            self._transport.send_pong(pong)
+        self._application.on_writable(self)
 
     # What the listener enforces --------------------------------------------------------------------------------------
 

@@ -456,3 +456,21 @@ def test_pings_are_answered_while_the_application_writes() -> None:
         for _ in range(100):
             assert client.read_frame().opcode == TEXT
         assert client.read_frame().opcode == PONG
+
+
+def test_a_flood_of_pings_from_one_who_does_not_read_is_bounded() -> None:
+    """Section 5.5.3: only the last of them need be answered."""
+    recorder = Recorder()
+    options: dict[str, Any] = {"high_water": 20_000, "send_buffer": 16_384}
+    with running(recorder, **options) as server, RawClient(server.port, receive_buffer=4096) as client:
+        client.upgrade()
+        connection = opened(server, recorder)
+        for number in range(20):
+            client.send(frame(PING, b"%125d" % number) * 1000)
+        client.send(frame(TEXT, b"sent all"), frame(PING, b"last"))
+        wait_until(lambda: recorder.told[-1] == ("message", "sent all"))
+        assert server.call(connection.buffered) <= 20_000 + 127
+        pongs = [client.read_frame().payload]
+        while pongs[-1] != b"last":
+            pongs.append(client.read_frame().payload)
+        assert len(pongs) < 20_000
