@@ -72,6 +72,7 @@ class LockstepClient:
     buffer_events, buffer_bytes     how much is received ahead of the application; beyond that nothing is read
     pipeline        how many sends of one channel may be under way at once. With 1 messages are numbered in the order
                     in which they were posted, whatever happens
+    patience_s      how long REST calls are repeated while the web app cannot answer
     connect_within_s    how long entering waits for the first connection; None: for ever
     http            an httpx client to share
     """
@@ -89,13 +90,14 @@ class LockstepClient:
         buffer_events: int = 1000,
         buffer_bytes: int = 4 << 20,
         pipeline: int = 1,
+        patience_s: float = 10.0,
         connect_within_s: float | None = 30.0,
         http: httpx.AsyncClient | None = None,
         rng: random.Random | None = None,
     ) -> None:
         store = MemoryTokens(tokens) if isinstance(tokens, Tokens) or tokens is None else tokens
         self._rng = rng or random.Random()
-        self.rest = RestClient(base_url, store, http=http, rng=self._rng)
+        self.rest = RestClient(base_url, store, http=http, patience_s=patience_s, rng=self._rng)
         self._source = RealtimeSource(self.rest, realtime, on_realtime)
         self._on_state = on_state
         self._recorder = recorder

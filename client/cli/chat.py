@@ -30,8 +30,10 @@ from client.errors import InvalidMessage, LockstepError, SendRefused
 from client.model import Ack, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset
 
 _HELP: Final = """\
-/history N   show N more of what happened before        /who    who is in the channel
-/quit        leave (also Ctrl-D)                         //text  say something that begins with /"""
+— /history N   show N more of what happened before
+— /who         who is in the channel
+— //text       say something that begins with /
+— /quit        leave (also Ctrl-D)"""
 _PATIENCE_S: Final = 30.0
 
 

@@ -25,6 +25,7 @@ from services.contract.ids import is_entity_id
 T = TypeVar("T")
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
+_PATIENCE_S: Final = 2.0  # somebody is waiting
 INTERRUPTED: Final = 130  # what shells say of a process that Ctrl-C ended
 
 
@@ -61,12 +62,12 @@ class Context:
 
     def stranger(self) -> RestClient:
         """REST without a login."""
-        return RestClient(self.url, MemoryTokens(), patience_s=2.0)
+        return RestClient(self.url, MemoryTokens(), patience_s=_PATIENCE_S)
 
     def rest(self) -> RestClient:
         """REST as whoever is logged in. Raises CommandFailed when nobody is."""
         self.login()
-        return RestClient(self.url, self.profile, patience_s=2.0)
+        return RestClient(self.url, self.profile, patience_s=_PATIENCE_S)
 
     def live(
         self, *, on_state: Callable[[State], None] | None = None, recorder: Recorder | None = None
@@ -81,6 +82,7 @@ class Context:
             on_state=on_state,
             recorder=recorder,
             name="lockstep-cli",
+            patience_s=_PATIENCE_S,
         )
 
     def keep(self, login: Login) -> None:
