@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 from channel_server.core.node import Node
 from services.contract.envelope import UnknownEnvelopeVersion
@@ -32,6 +33,11 @@ class Loops:
         self._laggards = asyncio.Event()
         self.replayed = asyncio.Event()
         """Set once both tails have been at their ends."""
+
+    @property
+    def all(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What has to run, each as a task of its own."""
+        return [self.follow_events, self.follow_directory, self.tick, self.catch_up]
 
     def wake(self) -> None:
         self._laggards.set()

@@ -20,7 +20,7 @@ from channel_server.log_writer import LogWriter
 from channel_server.loops import Loops
 from channel_server.metrics import NodeCollector
 from channel_server.settings import ChannelServerSettings
-from channel_server.websocket.listener import listen
+from channel_server.websocket.listener import Server, listen
 from services.contract.frames import MAX_MESSAGE_BYTES
 from services.contract.generation import Generation
 from services.eventlog.appender import Appender
@@ -32,6 +32,8 @@ from services.runtime.admin import serving
 from services.runtime.process import Fatal, run
 
 log = structlog.get_logger()
+
+SEE_OFF_SECONDS = 2.0
 
 
 class SystemClock:
@@ -50,12 +52,13 @@ class ChannelServer:
     def __init__(self, settings: ChannelServerSettings) -> None:
         self._settings = settings
         self._node: Node | None = None
-        self._open = False
+        self._server: Server | None = None
+        self._rng = random.Random()
 
     def why_not_ready(self) -> str | None:
         """None once the replay is done, the doors are open and both tails are current."""
         node = self._node
-        if node is None or not self._open:
+        if node is None or self._server is None:
             return "replaying the log"
         if node.state.draining:
             return "draining"
@@ -69,7 +72,7 @@ class ChannelServer:
             log.info("internal API", port=internal_port)
             work = asyncio.create_task(self._work(api, stop), name="node")
             await _either(work, stop.wait())
-            if not self._open:
+            if self._server is None:
                 work.cancel()  # stopped before anybody came: there is nothing to drain
             with contextlib.suppress(asyncio.CancelledError):
                 await work
@@ -84,11 +87,9 @@ class ChannelServer:
             raise Fatal(f"the log cannot be read from where the checkpoints say: {error}") from error
 
     async def _follow(self, generation: Generation, api: InternalApi, stop: asyncio.Event) -> None:
-        settings = self._settings
+        settings, limits = self._settings, self._settings.limits()
         started = time.monotonic()
-        rng = random.Random()
         writer = LogWriter()
-        limits = settings.limits()
 
         def append_failed(error: AppendFailed) -> None:
             failed = node.appends_failed()
@@ -113,49 +114,54 @@ class ChannelServer:
                 limits=limits,
                 ring_bytes=settings.ring_bytes,
                 other_nodes=settings.other_nodes(),
-                rng=rng,
+                rng=self._rng,
             )
             writer.appender, writer.sends = appender, node.state.sends
             loops = Loops(node, replay.tail, directory)
             with NodeCollector(node):
                 try:
                     async with asyncio.TaskGroup() as tasks:
-                        following = [
-                            tasks.create_task(loop(), name=loop.__name__)
-                            for loop in (
-                                loops.follow_events,
-                                loops.follow_directory,
-                                loops.tick,
-                                loops.catch_up,
-                            )
-                        ]
+                        following = [tasks.create_task(loop(), name=loop.__name__) for loop in loops.all]
                         await loops.replayed.wait()
-                        log.info(
-                            "replayed",
-                            seconds=round(time.monotonic() - started, 2),
-                            events=node.counts.events,
-                        )
-                        gc.collect()
-                        gc.freeze()
-                        server = await listen(
-                            settings.websocket_host,
-                            settings.websocket_port,
-                            lambda: Client(node, loops.wake),
-                            path=PATH,
-                            max_message=MAX_MESSAGE_BYTES,
-                            high_water=limits.high_water,
-                            max_connections=settings.max_connections,
-                            origins=settings.allowed_origins or None,
-                        )
+                        seconds = round(time.monotonic() - started, 2)
+                        log.info("replayed", seconds=seconds, events=node.counts.events)
+                        server = await self._open_doors(node, loops)
                         api.node = node
-                        self._open = True
-                        log.info("open", port=server.port, epoch=generation.epoch)
                         await stop.wait()
-                        await drain(node, server, appender, settings.drain_seconds, rng)
+                        await drain(node, server, appender, settings.drain_seconds, self._rng)
                         for task in following:
                             task.cancel()
-                except* Fatal as group:
-                    raise group.exceptions[0] from None
+                except ExceptionGroup as group:
+                    await self._see_off()
+                    fatal = group.subgroup(Fatal)
+                    raise group if fatal is None else fatal.exceptions[0] from None
+
+    async def _open_doors(self, node: Node, loops: Loops) -> Server:
+        settings = self._settings
+        # What is here now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        self._server = await listen(
+            settings.websocket_host,
+            settings.websocket_port,
+            lambda: Client(node, loops.wake),
+            path=PATH,
+            max_message=MAX_MESSAGE_BYTES,
+            high_water=settings.limits().high_water,
+            max_connections=settings.max_connections,
+            origins=settings.allowed_origins or None,
+        )
+        log.info("open", port=self._server.port)
+        return self._server
+
+    async def _see_off(self) -> None:
+        """This node stops in the middle of everything: let clients read the CLOSE that says why."""
+        if self._node is not None and self._server is not None:
+            self._node.end_all("going_away")
+            self._server.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SEE_OFF_SECONDS):
+                    await self._server.wait_closed()
 
 
 async def _either(work: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> None:
