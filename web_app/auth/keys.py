@@ -35,7 +35,7 @@ from web_app.problems import ApiError
 KID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 SETTLING_S: Final = 10.0
-"""How long a new key waits, while an older one is active, for everybody who verifies to have heard of it."""
+"""How long a new key waits, while there is an older one, for everybody who verifies to have heard of it."""
 
 log = structlog.get_logger()
 
@@ -109,12 +109,14 @@ class KeyRing:
             and kid in private
             and public_pem(private[kid].public_key()) == public_pem(key.public)
         ]
-        settled = [key for key in usable if key.age_s >= SETTLING_S] or usable
-        newest = max(settled, key=lambda key: (key.created_at, key.kid), default=None)
+        settled = [key for key in usable if key.age_s >= SETTLING_S]
+        by_age = sorted(settled or usable, key=lambda key: (key.created_at, key.kid))
+        # The newest that everybody knows; while all are new, the one that most will have heard of.
+        chosen = None if not by_age else by_age[-1] if settled else by_age[0]
         before = self._signing[0].kid if self._signing else None
-        self._signing = (newest, private[newest.kid]) if newest else None
-        if before != (newest.kid if newest else None):
-            log.info("signing key chosen", kid=newest.kid if newest else None, before=before)
+        self._signing = (chosen, private[chosen.kid]) if chosen else None
+        if before != (chosen.kid if chosen else None):
+            log.info("signing key chosen", kid=chosen.kid if chosen else None, before=before)
 
     @property
     def signs_with(self) -> RegisteredKey:

@@ -1,0 +1,109 @@
+"""PostgreSQL gone, silent, or just restarted: told quickly and truly, and over as soon as it is back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stack.servers import Database, Postgres
+from tests.stack.waiting import until
+from tests.system.web_app.conftest import NewWeb, Web, prepare
+from tests.system.web_app.people import PASSWORD, Person, ok, refused, sign_up
+
+NewPostgres = Callable[[], Awaitable[Postgres]]
+
+
+@pytest.fixture
+async def own_postgres(new_postgres: NewPostgres) -> Postgres:
+    return await new_postgres()
+
+
+@pytest.fixture
+async def own_database(own_postgres: Postgres, secrets_dir: Path) -> Database:
+    database = await own_postgres.new_database()
+    await prepare(database, secrets_dir)
+    return database
+
+
+async def ready(web: Web) -> bool:
+    return (await web.http.get("/health/ready")).status_code == 200
+
+
+async def works(person: Person) -> bool:
+    return (await person.get("/v1/me")).is_success
+
+
+async def test_stopped_and_started(new_web: NewWeb, own_database: Database, own_postgres: Postgres) -> None:
+    web = await new_web(own_database)
+    owner = await sign_up(web.http)
+    await own_postgres.process.stop()
+    started = time.monotonic()
+    for _ in range(10):
+        problem = refused(await owner.get("/v1/me"), "database_unavailable")
+        assert problem["retry_after_ms"] > 0
+    body = {"workspace_slug": owner.workspace_slug, "email": owner.email, "password": PASSWORD}
+    refused(await owner.http.post("/v1/auth/login", json=body), "database_unavailable")
+    refused(await owner.post("/v1/channels", {"kind": "public", "name": "x"}), "database_unavailable")
+    assert time.monotonic() - started < 5
+
+    async def not_ready() -> bool:
+        return not await ready(web)
+
+    await until(not_ready, 15)
+    assert (await web.http.get("/health/live")).status_code == 200
+    await own_postgres.process.start()
+    await until(lambda: ready(web), 15)
+    assert await works(owner)
+
+
+async def test_a_restart_between_two_requests_is_not_noticed(
+    new_web: NewWeb, own_database: Database, own_postgres: Postgres
+) -> None:
+    web = await new_web(own_database)
+    owner = await sign_up(web.http)
+    await own_postgres.process.restart()
+    ok(await owner.get("/v1/me"))
+    ok(await owner.post("/v1/channels", {"kind": "public", "name": "x"}), 201)
+
+
+async def test_silent(new_web: NewWeb, own_database: Database, own_postgres: Postgres) -> None:
+    """Frozen: connections stay open and nothing is answered. The first wait for their deadline, the others do not."""
+    web = await new_web(own_database)
+    owner = await sign_up(web.http)
+    # Each backend is a process group of its own.
+    postmaster = psutil.Process(own_postgres.process.pid)
+    frozen = [postmaster, *postmaster.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        started = time.monotonic()
+        refused(await owner.get("/v1/me"), "database_unavailable")
+        assert time.monotonic() - started < 15
+
+        async def refused_at_once() -> bool:
+            before = time.monotonic()
+            refused(await owner.get("/v1/me"), "database_unavailable")
+            return time.monotonic() - before < 0.5
+
+        await until(refused_at_once, 15)
+    finally:
+        for process in frozen:
+            process.resume()
+    await until(lambda: works(owner), 15)
+
+
+async def test_started_before_the_database(
+    new_web: NewWeb, own_database: Database, own_postgres: Postgres
+) -> None:
+    await own_postgres.process.stop()
+    web = await new_web(own_database)
+    assert not await ready(web)
+    body = {"workspace_slug": "abc", "email": "a@example.com", "password": PASSWORD}
+    refused(await web.http.post("/v1/auth/login", json=body), "database_unavailable")
+    await own_postgres.process.start()
+    await until(lambda: ready(web), 15)
+    ok(await (await sign_up(web.http)).get("/v1/me"))
