@@ -209,8 +209,10 @@ def test_a_frame_above_the_limit_is_refused_and_the_client_hears_why(client: Raw
     expect_failure(client, 1009)
 
 
-def test_an_announced_length_is_enough_to_refuse(client: RawClient) -> None:
-    client.send(frame(BINARY, b"", length=b"\x7f" + (1 << 62).to_bytes(8, "big")))
+@pytest.mark.parametrize("size", [MAX_MESSAGE + 1, 1 << 62])
+def test_an_announced_length_is_enough_to_refuse(client: RawClient, size: int) -> None:
+    """Before a byte of it has come: nobody fills a buffer by a promise."""
+    client.send(frame(BINARY, b"", length=b"\x7f" + size.to_bytes(8, "big")))
     assert client.read_close() == 1009
 
 
