@@ -190,10 +190,10 @@ class Api:
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _Unsent(f"Cannot reach {self.base_url}: {_reason(error)}.") from error
-        except httpx.TransportError as error:
-            raise Unreachable(f"No answer from {self.base_url}: {_reason(error)}.") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise UnexpectedReply(f"{self.base_url} is not an http:// or https:// address.") from error
+        except httpx.TransportError as error:
+            raise Unreachable(f"No answer from {self.base_url}: {_reason(error)}.") from error
         if response.is_success:
             return self._decoded(response, reply)
         raise _refusal(response, self.base_url)

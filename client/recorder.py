@@ -62,7 +62,14 @@ class Recorder:
 
     def acked(self, ack: Ack, via: str) -> None:
         self.write(
-            "ack", channel=ack.channel, id=ack.id, seq=ack.seq, at=ack.at, duplicate=ack.duplicate, via=via
+            "ack",
+            epoch=ack.epoch,
+            channel=ack.channel,
+            id=ack.id,
+            seq=ack.seq,
+            at=ack.at,
+            duplicate=ack.duplicate,
+            via=via,
         )
 
     def refused(self, channel: str, id: str, code: str, *, final: bool) -> None:
