@@ -73,7 +73,7 @@ async def play(control: Control, plan: Plan, folder: Path, console: Console) -> 
     crowd = await gather_people(addresses.web, plan.clients)
     async with conversation(addresses.web, crowd, folder) as talk:
         await talk.until_open(_OPEN_S)
-        console.print(f"  connected: {_over_nodes(talk)}")
+        console.print(f"  connected: {_over_nodes(talk, addresses)}")
         before = sum(member.connections for member in talk.members)
         trouble = Trouble(control, away_s=plan.away_s, say=lambda act: _tell(console, act))
         async with _progress(console, talk, plan.messages):
@@ -81,7 +81,7 @@ async def play(control: Control, plan: Plan, folder: Path, console: Console) -> 
             await together(talking, trouble.make(plan.trouble_after_s))
         await talk.until_settled(_SETTLE_S)
         reconnects = sum(member.connections for member in talk.members) - before
-        console.print(f"  connected: {_over_nodes(talk)}")
+        console.print(f"  connected: {_over_nodes(talk, addresses)}")
     console.print("Recordings, REST history, PostgreSQL and the log are compared ...")
     verdict = await _judge(addresses, folder, [person.access_token for person in crowd.people])
     quiet, troubled = _latencies(talk.posts, trouble)
@@ -123,8 +123,9 @@ def _latencies(posts: list[Post], trouble: Trouble) -> tuple[list[float], list[f
     return sorted(quiet), sorted(troubled)
 
 
-def _over_nodes(talk: Conversation) -> str:
-    return ", ".join(f"{count} to {node}" for node, count in sorted(talk.nodes().items()))
+def _over_nodes(talk: Conversation, addresses: Addresses) -> str:
+    names = {address: name for name, address in addresses.websockets.items()}
+    return ", ".join(f"{count} to {names.get(node, node)}" for node, count in sorted(talk.nodes().items()))
 
 
 def _tell(console: Console, act: Act) -> None:

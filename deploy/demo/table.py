@@ -26,8 +26,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print()
     figures = outcome.verdict.figures
     came = Table(title="What came of it", box=None, padding=(0, 2), show_header=False, title_justify="left")
+    came.add_column(no_wrap=True)
     came.add_column()
-    came.add_column(justify="right")
     came.add_row("sent", f"{outcome.posted:,}")
     came.add_row("acknowledged", f"{outcome.acked:,}")
     came.add_row("delivered", f"{outcome.shown:,} of {outcome.expected:,}")
@@ -47,7 +47,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     ):
         if seconds:
             figure = f"{percentile(seconds, 0.5) * 1000:,.0f} / {percentile(seconds, 0.99) * 1000:,.0f} ms"
-            came.add_row(f"acknowledged after, p50 / p99, {name}", figure)
+            came.add_row(f"ack p50 / p99, {name}", figure)
     came.add_row("judged", ", ".join(figures.sources))
     came.add_row("took", f"{outcome.seconds:.0f} s")
     console.print(came)
