@@ -63,8 +63,13 @@ class Connection:
 
 
 class DeliveryMachine(RuleBasedStateMachine):
-    @initialize(ring=st.integers(2, 12), slice_=st.integers(1, 3), chunk=st.integers(1, 4))
-    def start(self, ring: int, slice_: int, chunk: int) -> None:
+    @initialize(
+        ring=st.integers(2, 12),
+        slice_=st.integers(1, 3),
+        chunk=st.integers(1, 4),
+        outsiders=st.sets(st.tuples(channels, users), max_size=4),
+    )
+    def start(self, ring: int, slice_: int, chunk: int, outsiders: set[tuple[str, str]]) -> None:
         self.heads = dict.fromkeys(CHANNELS, 0)
         self.directory = Directory()
         for user in USERS:
@@ -76,6 +81,11 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.connections: list[Connection] = []
         self.lost: list[tuple[str, dict[str, int]]] = []
         self.members: set[tuple[str, str]] = set()
+        for channel in CHANNELS:
+            for user in USERS:
+                if (channel, user) not in outsiders:
+                    self.directory.set_member(channel, user, 1, True)
+                    self.members.add((channel, user))
         self.permitted: dict[tuple[str, str], set[int]] = {(c, u): set() for c in CHANNELS for u in USERS}
 
     # coming and going
