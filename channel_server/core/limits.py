@@ -31,7 +31,7 @@ class Limits(NamedTuple):
     # waiting for the directory
     directory_wait: float = 5.0
     member_wait: float = 1.0
-    connect_wait: float = 2.0
+    connect_wait: float = 5.0
     waits_per_node: int = 20_000
 
     # delivery

@@ -212,7 +212,10 @@ class Node:
             buffered = subscriber.link.buffered()
             if not subscriber.behind_since:
                 subscriber.behind_since = now
-            if buffered > limits.hard_limit or now - subscriber.behind_since > limits.behind_timeout:
+            if not buffered:
+                # `drained` is told by the connection; this is for one that could not (it fell behind while it emptied).
+                self.state.delivery.drained(subscriber)
+            elif buffered > limits.hard_limit or now - subscriber.behind_since > limits.behind_timeout:
                 self._end_each([subscriber], "too_slow")
 
     def end_all(self, close: str) -> None:

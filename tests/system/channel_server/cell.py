@@ -86,7 +86,7 @@ class Client:
             if frame["type"] == kind and all(frame.get(name) == value for name, value in fields.items())
         ]
 
-    async def frame(self, kind: str, timeout: float = 10.0, **fields: object) -> dict[str, Any]:
+    async def frame(self, kind: str, timeout: float = 30.0, **fields: object) -> dict[str, Any]:
         """The first frame of this type with these fields, as soon as it has come."""
         return (
             await until(lambda: self.by_type(kind, **fields), timeout, what=f"{kind} {fields}", every=0.005)
@@ -105,11 +105,11 @@ class Client:
             later = self.by_type("opened", channel=channel)
             return (later[0]["head"],) if later else None
 
-        found = await until(head, what=f"{channel} is open", every=0.005)
+        found = await until(head, 30.0, what=f"{channel} is open", every=0.005)
         assert found is not None
         return found[0]
 
-    async def shown(self, channel: str, seq: int, timeout: float = 10.0) -> None:
+    async def shown(self, channel: str, seq: int, timeout: float = 30.0) -> None:
         """Wait until the event with this number has come."""
         await self.frame("event", timeout, channel=channel, seq=seq)
 
@@ -132,11 +132,11 @@ class Client:
             )
             return next(answers, None)
 
-        answered = await until(answer, 20.0, what=f"an answer to {chosen}", every=0.002)
+        answered = await until(answer, 30.0, what=f"an answer to {chosen}", every=0.002)
         assert answered is not None
         return answered
 
-    async def end(self, timeout: float = 10.0) -> int:
+    async def end(self, timeout: float = 30.0) -> int:
         """Wait until the server has closed; gives the close code."""
         await asyncio.wait_for(asyncio.shield(self._reader), timeout)
         assert self.closed is not None

@@ -89,7 +89,7 @@ def test_an_unknown_key_and_an_unknown_person_are_waited_for_but_not_for_long(wo
     nobody, unsigned = world.client(user_id(9)), world.client(ANN)
     assert nobody.connects() == []
     assert unsigned.connects(kid="other") == []
-    world.passes(2.5)
+    world.passes(5.5)
     assert nobody.ended() == unsigned.ended() == code("unauthenticated")
 
 
@@ -102,7 +102,7 @@ def test_deactivation_and_revocation_end_live_sessions_and_bar_new_ones(world: W
     assert others.ended() is None
     late = world.client(ANN)
     late.connects()
-    world.passes(2.5)
+    world.passes(5.5)
     assert late.ended() == code("deactivated")
     again = world.client(BOB, "ses_b")
     again.connects()
