@@ -121,18 +121,26 @@ class Client:
         )
         return chosen
 
-    async def say(self, channel: str, text: str, id: str | None = None, **more: object) -> dict[str, Any]:
-        """Send and wait for the `ack` or the `refused`."""
+    async def say(
+        self, channel: str, text: str, id: str | None = None, patient: bool = True, **more: object
+    ) -> dict[str, Any]:
+        """Send and wait for the `ack` or the `refused`. `patient`: sends again as long as the answer is `slow_down`."""
+        chosen = id or new_event_id()
+        while True:
+            answer = await self._say_once(channel, text, chosen, **more)
+            if not patient or answer.get("code") != "slow_down":
+                return answer
+            await asyncio.sleep(answer["retry_after_ms"] / 1000)
+
+    async def _say_once(self, channel: str, text: str, id: str, **more: object) -> dict[str, Any]:
         before = len(self.frames)
-        chosen = await self.post(channel, text, id, **more)
+        await self.post(channel, text, id, **more)
 
         def answer() -> dict[str, Any] | None:
-            answers = (
-                f for f in self.frames[before:] if f["type"] in ("ack", "refused") and f["id"] == chosen
-            )
+            answers = (f for f in self.frames[before:] if f["type"] in ("ack", "refused") and f["id"] == id)
             return next(answers, None)
 
-        answered = await until(answer, 30.0, what=f"an answer to {chosen}", every=0.002)
+        answered = await until(answer, 30.0, what=f"an answer to {id}", every=0.002)
         assert answered is not None
         return answered
 

@@ -160,7 +160,7 @@ async def test_a_broker_that_stops_for_a_while_is_no_storm(new_kafka: Factory[Ka
             return await ready() == 503
 
         await until(not_ready, 5)
-        refused = await anns.say(channel, "now")
+        refused = await anns.say(channel, "now", patient=False)
         assert (refused["code"], refused["retry_after_ms"]) == ("slow_down", 1000)
         started = time.monotonic()
         while time.monotonic() - started < 5:

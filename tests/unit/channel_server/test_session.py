@@ -178,6 +178,16 @@ def test_a_membership_that_comes_within_the_wait_makes_it_a_resume(world: World)
     assert client.hears() == []
 
 
+def test_who_is_ahead_of_this_node_is_shown_each_event_as_soon_as_it_is_new_to_them(world: World) -> None:
+    world.append(ROOM, BOB, MessagePosted(text="1"))
+    client = world.connected(ANN, resume={ROOM: 3})
+    heard = []
+    for text in "2345":
+        world.append(ROOM, BOB, MessagePosted(text=text))
+        heard.append([frame["seq"] for frame in client.hears()])
+    assert heard == [[], [], [4], [5]]
+
+
 # --- heartbeats, pace, bad frames ----------------------------------------------------------------------------------
 
 
