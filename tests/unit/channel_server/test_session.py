@@ -178,6 +178,18 @@ def test_a_membership_that_comes_within_the_wait_makes_it_a_resume(world: World)
     assert client.hears() == []
 
 
+def test_a_member_event_within_the_wait_opens_from_there_and_resumes_nothing(world: World) -> None:
+    for text in "123":
+        world.append(OTHER, BOB, MessagePosted(text=text))
+    client = world.client(ANN)
+    client.connects(resume={OTHER: 1})
+    world.append(OTHER, BOB, MembersAdded(user_ids=[ANN], version=next(world.versions)))
+    world.append(OTHER, BOB, MessagePosted(text="5"))
+    frames = client.hears()
+    assert types(frames) == ["closed", "opened", "event"]
+    assert (frames[0]["last_seq"], frames[1]["head"], frames[2]["seq"]) == (1, 4, 5)
+
+
 def test_who_is_ahead_of_this_node_is_shown_each_event_as_soon_as_it_is_new_to_them(world: World) -> None:
     world.append(ROOM, BOB, MessagePosted(text="1"))
     client = world.connected(ANN, resume={ROOM: 3})
