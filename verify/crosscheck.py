@@ -51,11 +51,14 @@ class Crosscheck:
     def read(self, source: int, channel: str, seq: int) -> bool:
         return seq < 1 or self.readings[source, channel].spans.add(seq)
 
+    def anchor(self) -> None:
+        """Tie the numbers of a log without its beginning to those of the other sources; before `decide`."""
+        for channel in self.log.anchor():
+            self._notes.append(f"the log's numbers of {channel} could not be tied to any other source's")
+
     # --- the decision -------------------------------------------------------------------------------------------
 
     def decide(self, caught_up: bool, all_senders_recorded: bool, settle_ms: int) -> None:
-        for channel in self.log.anchor():
-            self._notes.append(f"the log's numbers of {channel} could not be tied to any other source's")
         self._resolve_epochs()
         for key in sorted(self._ledger.books):
             book = self._ledger.books[key]

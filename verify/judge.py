@@ -13,7 +13,7 @@ from verify.bodies import Bodies
 from verify.crosscheck import Crosscheck
 from verify.figures import Figures, LogCounts, figures_of
 from verify.findings import Findings
-from verify.ledger import Ledger, pack_id
+from verify.ledger import Book, Ledger, pack_id
 from verify.lines import Connected, Line, read_line
 from verify.numbering import Numbered
 from verify.stream import Stream
@@ -195,7 +195,7 @@ class Judge:
         return source
 
     def history(self, source: int, event: HistoryEvent, position: int) -> None:
-        book = self.ledger.book(self._epoch_of(event), event.channel)
+        book = self._book_of(event.epoch, event.channel, event.seq)
         body = self._bodies.read(event.body)
         sender = self.ledger.people.number(event.sender)
         self.ledger.see(book, event.seq, pack_id(event.id), sender, event.at, body, source, position)
@@ -205,12 +205,12 @@ class Judge:
                 self.ledger.where(source, position),
             )  # fmt: skip
 
-    def _epoch_of(self, event: HistoryEvent) -> int:
+    def _book_of(self, epoch: int, channel: str, seq: int) -> Book:
         """Numbers go on from epoch to epoch: the event is of the latest one in which another source has it."""
-        for epoch in reversed(self.ledger.epochs(event.channel)):
-            if epoch <= event.epoch and self.ledger.books[epoch, event.channel].get(event.seq) is not None:
-                return epoch
-        return event.epoch
+        for earlier in reversed(self.ledger.epochs(channel)):
+            if earlier <= epoch and self.ledger.books[earlier, channel].get(seq) is not None:
+                return self.ledger.books[earlier, channel]
+        return self.ledger.book(epoch, channel)
 
     def _known(self, channels: Iterable[str] | None) -> set[str]:
         return {channel for _, channel in self.ledger.books} if channels is None else set(channels)
@@ -219,6 +219,13 @@ class Judge:
 
     def verdict(self) -> Verdict:
         """Call once, after all sources."""
+        self._cross.anchor()
+        for stream in self.streams:
+            for seen in stream.looked_up:
+                book = self._book_of(seen.epoch, seen.channel, seen.seq)
+                self.ledger.see(
+                    book, seen.seq, seen.id, seen.sender, seen.at, seen.body, stream.source, seen.position
+                )
         self._cross.decide(self.terms.caught_up, self.terms.all_senders_recorded, self.terms.settle_ms)
         figures = figures_of(self.ledger, self.findings, self.streams, self._cross, self.notes)
         figures.log = self.log_counts

@@ -6,10 +6,10 @@ Holes, repetitions and numbers out of place are found while reading; what needs 
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from typing import Final, NamedTuple
 
 from verify import lines
-from verify.bodies import Bodies, text_of
+from verify.bodies import Bodies, Body, text_of
 from verify.findings import Findings
 from verify.ledger import Book, Ledger, pack_id
 from verify.spans import Spans
@@ -65,7 +65,7 @@ class View:
 
     `next` is the number that must come next while the view is open. `told`: numbers that a gap named and that
     were not fetched since. `skipped`: runs passed over silently, with the position where that was seen.
-    `fresh`: opened by a welcome, and nothing shown since. `periods`: (head at which it was opened, last number,
+    `fresh`: a welcome did not resume it, and nothing was shown since. `periods`: (head at which it was opened, last number,
     position) of each view that was closed. `gaps`, `openings`: (last number or head, position) of each.
     """
 
@@ -125,6 +125,19 @@ class View:
         return False
 
 
+class LookedUp(NamedTuple):
+    """An event of history that the application looked at. `epoch` is the current one then, not the event's own."""
+
+    epoch: int
+    channel: str
+    seq: int
+    id: bytes
+    sender: int
+    at: int
+    body: Body
+    position: int
+
+
 class Stream:
     """One client of one recording. `take` its lines in order; then `finish`."""
 
@@ -135,6 +148,7 @@ class Stream:
         self.sends: dict[str, Sends] = {}
         self.acks: dict[str, Acks] = {}
         self.views: dict[tuple[int, str], View] = {}
+        self.looked_up: list[LookedUp] = []
         self.rebirths: list[tuple[str, bytes, str, int]] = []
         self.shown = 0
         self.clean = False
@@ -250,13 +264,19 @@ class Stream:
         return view
 
     def _event(self, line: lines.Event, position: int) -> None:
-        if line.via != "history":
-            self._change_epoch(line.epoch, position, announced=False)
-        book = self._ledger.book(line.epoch, line.channel)
         body = self._bodies.read(bytes(line.event))
         sender = self._ledger.people.number(line.sender)
-        self._ledger.see(book, line.seq, pack_id(line.id), sender, line.at, body, self.source, position)
-        if line.via == "history" or line.seq < 1:
+        id = pack_id(line.id)
+        if line.via == "history":
+            # Its epoch is that of the answer it came in; the event may be of an earlier one.
+            self.looked_up.append(
+                LookedUp(line.epoch, line.channel, line.seq, id, sender, line.at, body, position)
+            )
+            return
+        self._change_epoch(line.epoch, position, announced=False)
+        book = self._ledger.book(line.epoch, line.channel)
+        self._ledger.see(book, line.seq, id, sender, line.at, body, self.source, position)
+        if line.seq < 1:
             return
         self.shown += 1
         view, seq = self._view(line.channel), line.seq
@@ -370,8 +390,11 @@ class Stream:
                 view.rewind(last)
         for channel, head in line.heads.items():
             view = self._view(channel)
-            if channel not in line.resumed and not view.open:
-                view.start(head, fresh=True)  # an `opened` may follow and say more exactly where
+            if channel in line.resumed:
+                continue
+            if not view.open:
+                view.start(head)
+            view.fresh = True  # an `opened` may follow and say that it begins anew, and where
 
     def _change_epoch(self, epoch: int, position: int, *, announced: bool) -> None:
         if epoch == self.epoch:

@@ -16,13 +16,13 @@ from verify.judge import Terms
 SEEDS = st.integers(0, 1 << 32)
 NO_LOG = {"late_copy_numbered_everywhere", "hole_in_the_database_alone"}
 BOUNDED = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SEEDS, st.integers(1, 120), st.booleans(), st.booleans(), st.booleans(), st.booleans())
 def test_a_correct_run_passes_whatever_sources_are_given(
     seed: int, steps: int, recordings: bool, log: bool, database: bool, history: bool
