@@ -115,7 +115,7 @@ async def _up() -> int:
 def _welcome(stack: Stack) -> str:
     web = stack.address("web_app")
     command = _lockstep()
-    server = "" if web == "http://127.0.0.1:8000" else f" --server {web}"
+    server = "" if web == "http://127.0.0.1:8000" else f" --url {web}"
     nodes = "\n".join(f"  WebSocket       {stack.address(node.name)}   ({node.name})" for node in NODES)
     return f"""
 Lockstep is ready.
@@ -126,8 +126,8 @@ Lockstep is ready.
   logs            {stack.place.logs}
 
 Next:
-  {command} signup{server}      make a workspace and yourself
-  {command} chat general        talk
+  {command}{server} signup      make a workspace and yourself
+  {command}{server} chat general        talk
   make demo                     20 people, a crash in the middle, and the proof that nothing was lost
   make test                     every test, beside this stack
   make status, make logs, make down

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Stack:
                 self.place.remember()
                 for name in SERVERS:
                     self.supervisor.start_program(name)
-                await asyncio.gather(*(self._wait(name, timeout) for name in SERVERS))
+                await self._wait(SERVERS, timeout)
                 await postgres.create_database(DATABASE_NAME)
                 await self._bootstrap(timeout)
                 await self._start_services(timeout)
@@ -105,7 +105,7 @@ class Stack:
         """Start these and wait until they are ready."""
         for name in names:
             self.supervisor.start_program(name)
-        await asyncio.gather(*(self._wait(name, timeout) for name in names))
+        await self._wait(names, timeout)
 
     async def stop(self, names: list[str], timeout: float = 60.0) -> None:
         """Stop these in an orderly way and wait until they have ended; they stay stopped."""
@@ -198,26 +198,41 @@ class Stack:
     async def _start_services(self, timeout: float) -> None:
         for service in SERVICES:
             self.supervisor.start_program(service.name)
-        await asyncio.gather(*(self._wait(service.name, timeout) for service in SERVICES))
+        await self._wait([service.name for service in SERVICES], timeout)
 
-    async def _wait(self, name: str, timeout: float) -> None:
-        """Until it is ready. Raises StackError as soon as it has ended, or after `timeout` seconds."""
+    async def _wait(self, names: Iterable[str], timeout: float) -> None:
+        """Until all are ready, telling each one that is. Raises StackError as soon as one has ended, or after
+        `timeout` seconds."""
         begun = told = time.monotonic()
-        log = self.supervisor.log_file(name)
-        reason: str | None = "not started"
-        while (waited := time.monotonic() - begun) < timeout:
-            state = self.supervisor.states()[name]
-            if not state.alive:
-                raise StackError(f"{name} ended while starting: {_last_words(log)} (log: {log})")
-            reason = await self._unready(name)
-            if reason is None:
-                self._say(f"  {name:<13} ready  {waited:5.1f} s  {self.address(name)}")
-                return
-            if time.monotonic() - told > 10:
+        waiting = dict.fromkeys(names, "not started")
+        gone: dict[str, float] = {}
+        while waiting:
+            states = self.supervisor.states()
+            for name in waiting:
+                if states[name].alive:
+                    gone.pop(name, None)
+                # After a kill it may be seen between its end and its next start, for a second at most.
+                elif (
+                    states[name].name != "EXITED"
+                    or time.monotonic() - gone.setdefault(name, time.monotonic()) > 2
+                ):
+                    log = self.supervisor.log_file(name)
+                    raise StackError(f"{name} ended while starting: {_last_words(log)} (log: {log})")
+            reasons = await asyncio.gather(*(self._unready(name) for name in waiting))
+            waited = time.monotonic() - begun
+            for name, reason in zip(list(waiting), reasons, strict=True):
+                if reason is None:
+                    self._say(f"  {name:<13} ready  {waited:5.1f} s  {self.address(name)}")
+                    del waiting[name]
+                else:
+                    waiting[name] = reason
+            summary = ", ".join(f"{name} ({reason})" for name, reason in waiting.items())
+            if waiting and waited > timeout:
+                raise StackError(f"not ready after {timeout:g} s: {summary} (logs: {self.place.logs})")
+            if waiting and time.monotonic() - told > 10:
                 told = time.monotonic()
-                self._say(f"  {name:<13} waits  {waited:5.1f} s  {reason}")
-            await asyncio.sleep(0.2)
-        raise StackError(f"{name} is not ready after {timeout:g} s: {reason} (log: {log})")
+                self._say(f"  ... after {waited:.0f} s still waiting for {summary}")
+            await asyncio.sleep(0.2 if waiting else 0)
 
     async def _unready(self, name: str) -> str | None:
         """None when it is ready, else why not."""
@@ -240,7 +255,7 @@ class Stack:
         for name in NAMES:
             if name in missing:
                 self.supervisor.start_program(name)
-        await asyncio.gather(*(self._wait(name, timeout) for name in NAMES if name in missing))
+        await self._wait(missing, timeout)
         return bool(missing)
 
     @contextlib.asynccontextmanager
