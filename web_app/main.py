@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from services.runtime.admin import admin_routes, serving
 from services.runtime.settings import SettingsError
@@ -52,6 +53,8 @@ TAGS: Final = [
     {"name": "messages", "description": "Posting, and history by seq."},
     {"name": "realtime", "description": "The way to a channel server."},
 ]
+
+DOMAINS: Final = (workspaces, auth, users, channels, memberships, messages, realtime)
 
 log = structlog.get_logger()
 
@@ -98,9 +101,12 @@ def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] |
         redoc_url=None,
         lifespan=lifespan,
     )
-    problems.install(app)
-    for domain in (workspaces, auth, users, channels, memberships, messages, realtime):
+    for domain in DOMAINS:
         app.include_router(domain.router)
+    problems.install(
+        app,
+        [route for domain in DOMAINS for route in domain.router.routes if isinstance(route, APIRoute)],
+    )
     app.add_middleware(Observation)
     return app
 

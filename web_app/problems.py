@@ -13,6 +13,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
@@ -123,8 +124,8 @@ def request_id_of(request: Request) -> str | None:
 _FRAMEWORK_CODES: Final = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "slow_down"}  # fmt: skip
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of this application a problem detail."""
+def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    """Make every error of this application, which consists of these routes, a problem detail."""
 
     async def api_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
@@ -142,8 +143,8 @@ def install(app: FastAPI) -> None:
         )
         detail = f"There is nothing at {request.url.path}." if code == "not_found" else None
         request.scope["lockstep.code"] = code
-        allow = {"allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else None
-        return problem_response(ApiError(code, detail), request_id_of(request), allow)
+        headers = {"allow": _allowed(routes, request.url.path)} if code == "method_not_allowed" else None
+        return problem_response(ApiError(code, detail), request_id_of(request), headers)
 
     async def defect(request: Request, error: Exception) -> Response:
         # Starlette raises the error again after this answer, so that the server logs it with its traceback.
@@ -162,6 +163,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, defect)
+
+
+def _allowed(routes: Sequence[APIRoute], path: str) -> str:
+    """All methods of this address (RFC 9110, 10.2.1); the router itself names those of one route of it only."""
+    exactly = [route for route in routes if route.path == path]
+    matching = exactly or [route for route in routes if route.path_regex.match(path)]
+    methods = {method for route in matching for method in route.methods or ()}
+    return ", ".join(sorted(methods))
 
 
 def invalid_request(faults: Sequence[Mapping[str, Any]]) -> ApiError:

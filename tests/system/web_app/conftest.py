@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from deploy.local.ports import free_ports
 from services.contract.generation import Generation
 from services.database.migrate import migrate
 from services.runtime.settings import NodeAddress
+from tests.stack.process import Process
 from tests.stack.servers import Database, Postgres
 from tests.system.web_app.nodes import Log, Node, node
 from tests.system.web_app.people import Person, sign_up
@@ -43,6 +47,12 @@ class Web:
         parts = self.app.state.parts
         assert isinstance(parts, Parts)
         return parts
+
+
+@dataclass
+class WebProcess:
+    process: Process
+    url: str
 
 
 NewWeb = Callable[..., Awaitable[Web]]
@@ -139,3 +149,41 @@ def addresses(*nodes: Node) -> tuple[NodeAddress, ...]:
         )
         for i, each in enumerate(nodes, start=1)
     )
+
+
+@pytest.fixture(scope="session")
+async def web_process(
+    session_folder: Path, web_database: Database, secrets_dir: Path, shared_node: Node
+) -> AsyncIterator[WebProcess]:
+    """`python -m web_app` on a port of its own; restart it, do not leave it stopped."""
+    [port] = free_ports(1)
+    process = Process(
+        "web_app",
+        [sys.executable, "-m", "web_app"],
+        session_folder / "web_app.log",
+        environment=environment_for(web_database, secrets_dir, port, addresses(shared_node)),
+        ready=f"http://127.0.0.1:{port}/health/ready",
+    )
+    try:
+        await process.start(60)
+        yield WebProcess(process, f"http://127.0.0.1:{port}")
+    finally:
+        await process.destroy()
+
+
+def environment_for(
+    database: Database, secrets_dir: Path, port: int, nodes: tuple[NodeAddress, ...]
+) -> dict[str, str]:
+    listed = [
+        {"name": each.name, "websocket": each.websocket, "internal": str(each.internal)} for each in nodes
+    ]
+    return {
+        "LOCKSTEP_DATABASE_HOST": database.host,
+        "LOCKSTEP_DATABASE_PORT": str(database.port),
+        "LOCKSTEP_DATABASE_NAME": database.name,
+        "LOCKSTEP_DATABASE_USER": database.user,
+        "LOCKSTEP_SECRETS_DIR": str(secrets_dir),
+        "LOCKSTEP_NODES": json.dumps(listed),
+        "LOCKSTEP_WEB_PORT": str(port),
+        **{f"LOCKSTEP_{name.upper()}": str(value) for name, value in CHEAP.items()},
+    }

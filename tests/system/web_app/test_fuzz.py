@@ -1,0 +1,53 @@
+"""Schemathesis, over the API's own description: nothing it thinks of is a defect, and every answer is as described."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.stack.process import Process
+from tests.system.web_app.conftest import WebProcess
+from tests.system.web_app.people import sign_up
+
+# It finds real ids in answers and uses them: left to it, it would log itself out first.
+LEFT_OUT = ("log_out", "revoke_session")
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "ignored_auth",
+    "allow_header_conformance",
+)
+
+
+async def test_nothing_that_is_thought_of_is_a_defect(web_process: WebProcess, folder: Path) -> None:
+    async with httpx.AsyncClient(base_url=web_process.url, trust_env=False, timeout=20) as http:
+        owner = await sign_up(http)
+        await owner.new_channel()
+    program = shutil.which("st", path=str(Path(sys.executable).parent))
+    assert program is not None
+    process = Process(
+        "schemathesis",
+        [
+            program,
+            "run",
+            f"{web_process.url}/v1/openapi.json",
+            f"--header=Authorization: {owner.headers['authorization']}",
+            "--phases=examples,coverage,fuzzing",
+            "--max-examples=5",
+            "--seed=1",
+            f"--checks={','.join(CHECKS)}",
+            *(f"--exclude-operation-id={each}" for each in LEFT_OUT),
+        ],
+        folder / "schemathesis.log",
+        cwd=folder,
+    )
+    process.spawn()
+    status = await process.wait(280)
+    assert status == 0, process.tail(8000)
+    assert "generated" in process.tail()
