@@ -27,7 +27,8 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or newer is needed$(command -v python3 >/dev/null && printf ' (python3 is %s)' "$(python3 -V 2>&1)"):" \
+    candidate=${PYTHON:-python3}
+    fail "Python 3.11 or newer is needed ($candidate is $("$candidate" -V 2>/dev/null || echo 'not there')):" \
          "install one, or name it: make PYTHON=/path/to/python3.12 ..."
 }
 
