@@ -24,9 +24,9 @@ def _trimmed(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    # Reserved names such as `.test` and `.local`, and hosts without a dot, are what intranets and try-outs use.
+    # `test_environment`: addresses under `.test`, which is reserved for try-outs (RFC 6761), are taken.
     try:
-        return validate_email(text, check_deliverability=False, globally_deliverable=False).normalized
+        return validate_email(text, check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError as error:
         raise ValueError(str(error)) from error
 

@@ -100,10 +100,8 @@ async def test_names_are_trimmed_and_may_be_of_any_script(http: httpx.AsyncClien
     assert answer.json()["name"] == "日本 🎉 علي"
 
 
-@pytest.mark.parametrize(
-    "email", ["ada@acme.test", "ada@intranet.local", "Ada.L@EXAMPLE.com", "ü@exämple.com"]
-)
-async def test_addresses_also_of_intranets(http: httpx.AsyncClient, email: str) -> None:
+@pytest.mark.parametrize("email", ["ada@acme.test", "Ada.L@EXAMPLE.com", "ü@exämple.com"])
+async def test_addresses_also_of_try_outs(http: httpx.AsyncClient, email: str) -> None:
     answer = await http.post("/things", json={"email": email})
     assert answer.status_code == 200, answer.text
 
