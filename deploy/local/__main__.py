@@ -15,8 +15,9 @@ from deploy.local import toolchain
 from deploy.local.archive import with_archive
 from deploy.local.errors import StackError
 from deploy.local.stack import NAMES, Stack
+from deploy.local.supervision import without_ours
 from deploy.local.toolchain import CLONE
-from deploy.settings import LISTENERS, NODES
+from deploy.settings import LISTENERS, NODES, SERVICES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     clean = commands.add_parser("clean", help="stop, and remove data, logs and secrets")
     clean.add_argument("--yes", action="store_true", help="do not ask")
     commands.add_parser("fetch", help="only find or fetch Java and Kafka's jars")
+    run = commands.add_parser("exec", help="run a command with the environment of one process")
+    run.add_argument("name", metavar="NAME", choices=[service.name for service in SERVICES])
+    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND")
     for command, what in (
         ("start", "start these and wait until they are ready"),
         ("stop", "stop these; they stay stopped"),
@@ -85,6 +89,8 @@ async def _run(options: argparse.Namespace) -> int:
         case "restart":
             await stack.stop(options.names)
             await stack.start(options.names)
+        case "exec":
+            return _exec(stack, options.name, options.arguments)
         case "kill":
             stack.kill(options.names)
             print("killed; the supervisor starts it again")
@@ -169,6 +175,21 @@ def _logs(names: list[str], lines: int, follow: bool) -> int:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def _exec(stack: Stack, name: str, arguments: list[str]) -> int:
+    """For an operator's own commands: `exec web_app python -m web_app keys list`."""
+    command = arguments[1:] if arguments[:1] == ["--"] else arguments
+    if not command:
+        raise StackError(f"which command? For example: exec {name} python -m services.database current")
+    if command[0] == "python":
+        command[0] = sys.executable
+    service = next(service for service in SERVICES if service.name == name)
+    environment = {**without_ours(os.environ), **stack.place.environment(service)}
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode
+    except OSError as error:
+        raise StackError(f"{command[0]}: {error.strerror}") from error
 
 
 def _clean(sure: bool) -> int:
