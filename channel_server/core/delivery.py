@@ -214,14 +214,12 @@ class Delivery:
     # --- behind, and back ----------------------------------------------------------------------------------------
 
     def fall_behind(self, subscriber: Subscriber) -> None:
-        """Its buffer is above the high-water mark: write nothing more but answers."""
-        if subscriber.pending is None:
-            return
-        if subscriber.pending:
-            subscriber.link.write_prepared(subscriber.pending)
-        subscriber.pending = None
-        self.behind.add(subscriber)
-        self.counts.behind += 1
+        """Its buffer is above the high-water mark after a write: write nothing more but answers."""
+        if subscriber.pending is not None:
+            assert not subscriber.pending, "written before anybody looks at the buffer"
+            subscriber.pending = None
+            self.behind.add(subscriber)
+            self.counts.behind += 1
 
     def drained(self, subscriber: Subscriber) -> None:
         """Its buffer is at or below the low-water mark. Harmless when it was not behind."""

@@ -357,7 +357,7 @@ def _name_send(message: str) -> _SendNamed | None:
     """Which send this is, as far as that can be read: enough to refuse it by its name."""
     try:
         return _send_named.decode(message)
-    except (msgspec.DecodeError, UnicodeError):
+    except (ValueError, RecursionError):
         pass
     try:
         # More lenient: it reads what browsers write for text that is not Unicode (lone surrogates, escaped).

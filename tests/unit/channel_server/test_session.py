@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from channel_server.core.limits import Limits
 from services.contract.codes import CLOSES
@@ -246,6 +248,34 @@ def test_what_cannot_be_read_is_an_error_and_too_much_of_it_the_end(world: World
         assert [frame["code"] for frame in client.says(message)] == ["bad_frame"]
     client.says(message)
     assert client.ended() == code("protocol_violation")
+
+
+_words = st.sampled_from(
+    ["type", "send", "connect", "ping", "channel", "id", "text", "resume", "epoch", ROOM, "x"]
+)
+_json = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _words, st.text()),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(_words, inner)),
+    max_leaves=20,
+)
+
+
+@given(st.lists(st.one_of(st.text(), _json.map(json.dumps)), max_size=20), st.booleans())
+def test_no_message_is_more_than_a_bad_frame(messages: list[str], connected: bool) -> None:
+    world = World()
+    world.user(ANN)
+    client = world.connected(ANN) if connected else world.client(ANN)
+    for message in messages:
+        client.says(message)
+    assert client.ended() in (None, code("protocol_violation"))
+    world.passes(1.5)
+
+
+@pytest.mark.parametrize("start", ["[", '{"type":"send","id":', '{"x":', '{"type":"send","x":' + "[" * 20])
+def test_a_message_nested_without_end_is_a_bad_frame(world: World, start: str) -> None:
+    client = world.connected(ANN)
+    (error,) = client.says((start * 60_000)[:60_000])
+    assert error["code"] == "bad_frame"
 
 
 def test_binary_is_not_this_protocol(world: World) -> None:

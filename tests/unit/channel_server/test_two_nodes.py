@@ -1,7 +1,8 @@
 """Two nodes on one log, clients that move between them: everybody is shown the same, exactly, whatever the pace.
 
 The log is a list; each node reads it, and the directory, at a pace of its own. Clients connect to either node with
-what they have, send, read slowly, go away and come back.
+what they have, send, read slowly, go away and come back. Long random runs, each repeatable by its seed: what goes wrong
+here takes many steps to come about.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import json
 import random
 from typing import Any
 
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+import pytest
 
 from channel_server.core.limits import Limits
 from channel_server.core.node import Node
@@ -29,10 +28,6 @@ from tests.unit.channel_server.world import GENERATION, KEY, PEM, WORKSPACE
 
 CHANNELS = [channel_id(n) for n in range(2)]
 USERS = [user_id(n) for n in range(3)]
-
-channels = st.sampled_from(CHANNELS)
-users = st.sampled_from(USERS)
-nodes = st.integers(0, 1)
 
 
 class Reader:
@@ -73,9 +68,9 @@ class Person:
         self.unanswered: dict[str, tuple[str, str]] = {}
 
 
-class TwoNodes(RuleBasedStateMachine):
-    @initialize()
-    def start(self) -> None:
+class TwoNodes:
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
         self.clock = FakeClock()
         self.nodes = [Reader(self.clock), Reader(self.clock)]
         self.log: dict[int, list[LogRecord]] = {p: [] for p in range(GENERATION.partitions)}
@@ -100,9 +95,8 @@ class TwoNodes(RuleBasedStateMachine):
 
     # clients
 
-    @rule(who=st.integers(0, 2), where=nodes, resumes=st.booleans())
-    def connect(self, who: int, where: int, resumes: bool) -> None:
-        person, reader = self.people[who], self.nodes[where]
+    def connect(self) -> None:
+        person, reader, resumes = self._person(), self._node(), self.rng.random() < 0.85
         self._disconnect(person)
         person.link, person.node = FakeLink(), reader
         person.session = reader.node.connected(person.link)
@@ -118,41 +112,39 @@ class TwoNodes(RuleBasedStateMachine):
         for id, (channel, text) in person.unanswered.items():
             self._say(person, channel, text, id)
 
-    @rule(who=st.integers(0, 2))
-    def disconnect(self, who: int) -> None:
-        self._disconnect(self.people[who])
+    def disconnect(self) -> None:
+        self._disconnect(self._person())
 
-    @rule(who=st.integers(0, 2), channel=channels)
-    def say(self, who: int, channel: str) -> None:
-        person = self.people[who]
-        if person.session is not None:
-            id = new_event_id(self.clock.wall_ms())
-            person.unanswered[id] = (channel, f"from {who}")
-            self._say(person, channel, f"from {who}", id)
+    def say(self) -> None:
+        person, channel = self._person(), self._channel()
+        for _ in range(self.rng.randint(1, 4)):
+            if person.session is not None:
+                id = new_event_id(self.clock.wall_ms())
+                person.unanswered[id] = (channel, "words")
+                self._say(person, channel, "words", id)
 
     def _say(self, person: Person, channel: str, text: str, id: str) -> None:
         assert person.session is not None
         person.session.received(json.dumps({"type": "send", "channel": channel, "id": id, "text": text}))
 
-    @rule(who=st.integers(0, 2))
-    def stop_reading(self, who: int) -> None:
-        self.people[who].link.reads = False
+    def stop_reading(self) -> None:
+        self._person().link.reads = False
 
-    @rule(who=st.integers(0, 2))
-    def read_again(self, who: int) -> None:
-        self._drain(self.people[who])
+    def read_again(self) -> None:
+        self._drain(self._person())
 
     # the log and the directory
 
-    @rule(where=nodes, copies=st.integers(1, 2), keep=st.booleans())
-    def the_log_takes(self, where: int, copies: int, keep: bool) -> None:
+    def the_log_takes(self) -> None:
         """What a node has handed over enters the log; sometimes twice, because an answer was lost."""
-        reader = self.nodes[where]
+        self._take(self._node(), self.rng.choice((1, 1, 2)), self.rng.random() < 0.8)
+
+    def _take(self, reader: Reader, copies: int, confirmed: bool) -> None:
         appended, reader.log.appended = reader.log.appended, []
         for outgoing, stamped, value in appended:
             for _ in range(copies):
                 self._append(outgoing.channel, outgoing.sender, outgoing.id, stamped, value)
-            outgoing.confirmed = keep
+            outgoing.confirmed = confirmed
 
     def _append(self, channel: str, sender: str, id: str, stamped: int, value: bytes) -> None:
         partition = partition_of(channel, GENERATION.partitions)
@@ -161,66 +153,60 @@ class TwoNodes(RuleBasedStateMachine):
         now = self.clock.wall_ms()
         records.append(LogRecord(partition, len(records), now, envelope, value, digest_of(value)))
 
-    @rule(where=nodes)
-    def an_append_fails(self, where: int) -> None:
-        self.nodes[where].log.appended.clear()
-        self.nodes[where].node.appends_failed()
+    def an_append_fails(self) -> None:
+        reader = self._node()
+        reader.log.appended.clear()
+        reader.node.appends_failed()
 
-    @rule(channel=channels, user=users, member=st.booleans(), directory_first=st.booleans())
-    def membership(self, channel: str, user: str, member: bool, directory_first: bool) -> None:
+    def membership(self) -> None:
+        channel, user, member = self._channel(), self.rng.choice(USERS), self.rng.random() < 0.65
         version = self._next()
         self.directory.append(MemberRecord(channel_id=channel, user_id=user, member=member, version=version))
         kind = MembersAdded if member else MembersRemoved
         event = encode_event(kind(user_ids=[user], version=version))
         self._append(channel, USERS[0], new_event_id(self.clock.wall_ms()), self.clock.wall_ms(), event)
-        for reader in self.nodes:
-            if directory_first:
-                self._read_directory(reader)
+        if self.rng.random() < 0.3:
+            self._read_directory(self._node())
 
-    @rule(where=nodes, partition=st.integers(0, GENERATION.partitions - 1), records=st.integers(1, 6))
-    def tail(self, where: int, partition: int, records: int) -> None:
-        reader = self.nodes[where]
+    def tail(self) -> None:
+        reader, partition, records = self._node(), self.rng.choice(list(self.log)), self.rng.randint(1, 6)
         self._to_the_end(reader.node.flush)
         begin = reader.read[partition]
         batch = self.log[partition][begin : begin + records]
         reader.read[partition] += len(batch)
         reader.node.records(partition, batch)
 
-    @rule(where=nodes)
-    def directory_tail(self, where: int) -> None:
-        self._read_directory(self.nodes[where])
+    def directory_tail(self) -> None:
+        self._read_directory(self._node())
 
     def _read_directory(self, reader: Reader) -> None:
         reader.node.directory_records(self.directory[reader.read_directory :])
         reader.read_directory = len(self.directory)
         reader.node.proven(self.clock.now, self.clock.now)
 
-    @rule(where=nodes)
-    def step(self, where: int) -> None:
-        self.nodes[where].node.flush()
-        self.nodes[where].node.catch_up()
+    def step(self) -> None:
+        reader = self._node()
+        reader.node.flush()
+        reader.node.catch_up()
 
-    @rule(where=nodes)
-    def crash(self, where: int) -> None:
-        reader = self.nodes[where]
+    def crash(self) -> None:
+        reader = self._node()
         for person in self.people:
             if person.node is reader:
                 self._disconnect(person)
         reader.start()
         self._read_all(reader)
 
-    @rule(seconds=st.sampled_from([0.1, 1.1, 3.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.clock.now += seconds
+    def time_passes(self) -> None:
+        self.clock.now += self.rng.choice((0.1, 1.1, 3.0))
         for reader in self.nodes:
             reader.node.proven(self.clock.now, self.clock.now)
             reader.node.tick()
 
     # what must be true
 
-    @invariant()
     def everybody_is_shown_the_same_exactly(self) -> None:
-        for person in getattr(self, "people", ()):
+        for person in self.people:
             self._hear(person)
 
     def _hear(self, person: Person) -> None:
@@ -253,12 +239,11 @@ class TwoNodes(RuleBasedStateMachine):
             else:
                 raise AssertionError(frame)
 
-    def teardown(self) -> None:
-        if not hasattr(self, "people"):
-            return
+    def quiet_in_the_end(self) -> None:
+        """Everything arrives everywhere; then every view is complete and every send answered."""
         for _ in range(3):
             for reader in self.nodes:
-                self.the_log_takes(self.nodes.index(reader), 1, True)
+                self._take(reader, 1, True)
             for reader in self.nodes:
                 self._read_all(reader)
             self.clock.now += 1.5
@@ -311,8 +296,37 @@ class TwoNodes(RuleBasedStateMachine):
                 return
         raise AssertionError("it never ends")
 
+    def _person(self) -> Person:
+        return self.rng.choice(self.people)
 
-TestTwoNodes = TwoNodes.TestCase
-TestTwoNodes.settings = settings(
-    max_examples=120, stateful_step_count=60, deadline=None, report_multiple_bugs=False
-)
+    def _node(self) -> Reader:
+        return self.rng.choice(self.nodes)
+
+    def _channel(self) -> str:
+        return self.rng.choice(CHANNELS)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_everybody_is_shown_the_same_whatever_happens(seed: int) -> None:
+    run = TwoNodes(random.Random(seed))
+    weights = {
+        run.say: 12,
+        run.the_log_takes: 12,
+        run.tail: 24,
+        run.step: 16,
+        run.connect: 8,
+        run.disconnect: 1,
+        run.stop_reading: 4,
+        run.read_again: 6,
+        run.membership: 3,
+        run.directory_tail: 4,
+        run.an_append_fails: 1,
+        run.crash: 1,
+        run.time_passes: 3,
+    }
+    acts = list(weights)
+    for act in run.rng.choices(acts, list(weights.values()), k=400):
+        act()
+        run.everybody_is_shown_the_same_exactly()
+    run.quiet_in_the_end()
+    assert run.shown, "a run in which nothing happens proves nothing"
