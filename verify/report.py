@@ -77,7 +77,7 @@ def print_report(verdict: Verdict, console: Console) -> None:
         totals.add_row(name, value)
     console.print(totals)
     console.print()
-    channels = Table(box=None, padding=(0, 2), header_style="bold")
+    channels = Table(box=None, padding=(0, 1), header_style="bold")
     channels.add_column("channel", no_wrap=True)
     for name in ("epoch", "head", "sent", "acked", "shown", "log", "postgres", "history"):
         channels.add_column(name, justify="right")
