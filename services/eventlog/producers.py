@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import Any, Final
 
 import structlog
@@ -51,10 +52,17 @@ async def abandon(producer: AIOKafkaProducer) -> None:
                 await asyncio.wait([sender], timeout=_ASK_S)
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("a producer was left behind", error=repr(error))
-    _retrieve(sender)
+    _retrieve(producer)
 
 
-def _retrieve(task: asyncio.Task[Any] | None) -> None:
-    """The sender's own end was asked for: its error is no news."""
-    if task is not None and task.done() and not task.cancelled():
-        task.exception()
+def _retrieve(producer: AIOKafkaProducer) -> None:
+    """Errors that lie in futures nobody waits for any more are no news; unread, each would be logged at length."""
+    accumulator, transactions = producer._message_accumulator, producer._txn_manager
+    futures: list[asyncio.Future[Any] | None] = [producer._sender.sender_task]
+    for batch in chain(*accumulator._batches.values(), accumulator._pending_batches):
+        futures += [batch.future, batch._drain_waiter]
+    if transactions is not None:
+        futures.append(transactions._transaction_waiter)
+    for future in futures:
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
