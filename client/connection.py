@@ -137,10 +137,11 @@ class Connection:
             preferred = ()
             if end.leave is not None and end.leave.planned:
                 preferred = end.leave.nodes
-                if steady:
-                    if preferred:
-                        self._failed.add(node)
-                    continue  # at a time of its own already: no further wait
+                if preferred:
+                    self._failed.add(node)
+                if not steady:
+                    await self._pause(0, end.reason)
+                continue  # nothing has failed, and a crowd was spread before
             self._failed.add(node)
             await self._pause(attempt, end.reason)
             attempt += 1
