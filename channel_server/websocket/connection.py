@@ -61,14 +61,20 @@ class Limits(NamedTuple):
     """Buffered bytes at or below which `on_writable` follows."""
     close_timeout: float = 5.0
     """From our CLOSE, or the peer's end of stream, to the end of TCP; then the connection is aborted."""
+    frames_per_second: int = 5_000
+    """Incoming frames of any kind; above it reading pauses until the average is kept. An empty frame has six bytes and costs
+    as much as a short message: without this, one fast line of them would keep the loop from everybody else."""
 
 
 class Registry(Protocol):
-    """Who keeps count of the connections, and aborts those that do not finish closing."""
+    """Who keeps count of the connections, and calls `tick` of each of them about once a second."""
 
     def opened(self, connection: WebSocketConnection) -> None: ...
 
     def closed(self, connection: WebSocketConnection, code: int) -> None: ...
+
+    def flooded(self, connection: WebSocketConnection) -> None:
+        """Reading was paused, because too many frames came."""
 
 
 _RESET = struct.pack("ii", 1, 0)
@@ -92,7 +98,9 @@ class WebSocketConnection(WSListener):
         "_code",
         "_congested",
         "_factory",
+        "_frames_left",
         "_limits",
+        "_paused",
         "_pong",
         "_reason",
         "_registry",
@@ -116,6 +124,8 @@ class WebSocketConnection(WSListener):
         self._assembler = MessageAssembler(limits.max_message)
         self._application: Application | None = None
         self._state = _OPEN
+        self._frames_left = limits.frames_per_second
+        self._paused = False
         self._congested = False
         self._pong: bytes | None = None
         self._closing_since = 0.0
@@ -158,11 +168,14 @@ class WebSocketConnection(WSListener):
         `resume_reading`, except by a failing write.
         """
         if self._state == _OPEN:
+            self._paused = True
             self._underlying.pause_reading()
 
     def resume_reading(self) -> None:
         """Undo `pause_reading`."""
-        self._underlying.resume_reading()
+        self._paused = False
+        if self._frames_left > 0:
+            self._underlying.resume_reading()
 
     def close(self, code: int = Code.NORMAL, reason: str = "") -> None:
         """Start the close handshake; `on_close` follows when TCP is gone, after `close_timeout` at the latest.
@@ -174,7 +187,7 @@ class WebSocketConnection(WSListener):
             raise ValueError(f"{code} is not a close code that may be sent")
         if self._is_writable():
             self._send_close(code, reason)
-            self._underlying.resume_reading()  # or the peer's answer would never be seen
+            self.resume_reading()  # or the peer's answer would never be seen
 
     def abort(self) -> None:
         """End TCP now, by a reset; what is buffered is thrown away. `on_close` follows in the next turn of the loop."""
@@ -222,6 +235,10 @@ class WebSocketConnection(WSListener):
             del transport.request.headers
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._frames_left -= 1
+        if self._frames_left == 0:
+            self._underlying.pause_reading()
+            self._registry.flooded(self)
         if transport.is_close_frame_sent or self._state != _OPEN:
             # picows goes on delivering the frames of the same read. Of all of them only the peer's CLOSE matters.
             if frame.msg_type is WSMsgType.CLOSE:
@@ -277,12 +294,18 @@ class WebSocketConnection(WSListener):
 
     # What the listener enforces --------------------------------------------------------------------------------------
 
-    def abort_when_overdue(self, now: float) -> bool:
-        """Abort, and say so, when closing began `close_timeout` or longer before `now` (time.monotonic, seconds).
+    def tick(self, now: float, seconds: float) -> bool:
+        """Grant the frames of the `seconds` since the last tick, and abort, and say so, what is overdue with closing.
 
-        Called by the listener every now and then. It looks at the socket too, because picows closes by itself after
-        some protocol errors and at the end of the stream, and a peer that does not read would keep that open for ever.
+        `now` is time.monotonic(). Overdue: closing began `close_timeout` or longer ago. The socket is asked too, because
+        picows closes by itself after some protocol errors and at the end of the stream, and a peer that does not read
+        would keep that open for ever.
         """
+        left, most = self._frames_left, self._limits.frames_per_second
+        if left < most:
+            self._frames_left = min(left + int(most * seconds) + 1, most)
+            if left <= 0 < self._frames_left and not self._paused:
+                self._underlying.resume_reading()
         if self._is_writable() or self._state == _CLOSED:
             return False
         if not self._closing_since:

@@ -60,7 +60,8 @@ class Server:
         self._connections: set[WebSocketConnection] = set()
         self._picows: asyncio.Server | None = None
         self._closed = False
-        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._last_beat = 0.0
         sock.admit_by(self._admits, self._on_shed)
 
     @property
@@ -87,8 +88,8 @@ class Server:
     async def wait_closed(self) -> None:
         """After `close`: return when the last descriptor is given back. Waits as long as any connection is open."""
         await self._socket.idle.wait()
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
 
     # Called by picows and by the connections -------------------------------------------------------------------------
 
@@ -114,30 +115,35 @@ class Server:
         metrics.CONNECTIONS.dec()
         metrics.CLOSED.labels(metrics.code_label(code)).inc()
 
+    def flooded(self, connection: WebSocketConnection) -> None:
+        metrics.FLOODED.inc()
+
     def _admits(self) -> bool:
         return self._socket.open - self._socket.lingering - len(self._connections) < self._max_handshakes
 
     def _on_shed(self, reason: str) -> None:
         metrics.REFUSED.labels(reason).inc()
 
-    # Deadlines -------------------------------------------------------------------------------------------------------
+    # The beat -------------------------------------------------------------------------------------------------------
 
     def serve(self, picows: asyncio.Server) -> None:
         """Take charge of the accepting server; called once by `listen`."""
         self._picows = picows
-        self._schedule_sweep()
+        self._last_beat = time.monotonic()
+        self._schedule_beat()
 
-    def _schedule_sweep(self) -> None:
-        # One timer for all connections rather than one each: closing is rare, and picows' own closes start none.
-        self._sweep_timer = self._loop.call_later(max(self._limits.close_timeout / 4, 0.01), self._sweep)
+    def _schedule_beat(self) -> None:
+        # One timer for all connections rather than several each: hardly any of them has something to wait for.
+        self._beat_timer = self._loop.call_later(min(self._limits.close_timeout / 4, 1.0), self._beat)
 
-    def _sweep(self) -> None:
+    def _beat(self) -> None:
         now = time.monotonic()
+        seconds, self._last_beat = now - self._last_beat, now
         for connection in self._connections:
-            if connection.abort_when_overdue(now):
+            if connection.tick(now, seconds):
                 metrics.OVERDUE.inc()
         if not self._closed or self._connections:
-            self._schedule_sweep()
+            self._schedule_beat()
 
 
 class _PicowsLog:
@@ -178,22 +184,26 @@ async def listen(
     high_water: int = 64 * 1024,
     low_water: int | None = None,
     close_timeout: float = 5.0,
+    frames_per_second: int = 5_000,
     max_connections: int = 10_000,
     max_handshakes: int = 2_000,
     handshake_timeout: float = 5.0,
     origins: Collection[str] | None = None,
     send_buffer: int = 128 * 1024,
+    receive_buffer: int = 32 * 1024,
     backlog: int = 4096,
 ) -> Server:
     """Listen on host:port (0: any free port) and make an `Application` with `factory` for each connection.
 
-    `max_message`, `high_water`, `low_water`, `close_timeout`: see `connection.Limits`; `low_water` None is a quarter of
-    `high_water`. `path`: the only path served (404 for others; a query is allowed). `max_connections`: open connections, above which the handshake is answered 503.
+    `max_message`, `high_water`, `low_water`, `close_timeout`, `frames_per_second`: see `connection.Limits`; `low_water` None
+    is a quarter of `high_water`. `path`: the only path served (404 for others; a query is allowed). `max_connections`: open connections, above which the handshake is answered 503.
     `max_handshakes`: sockets that have not completed the handshake, above which new ones are closed unheard.
     `handshake_timeout`: seconds from accept to the complete request. `origins`: allowed values of the Origin header, as
     browsers send it (403 for others; a request without one is no browser's and passes); None allows all. `send_buffer`:
     bytes that the kernel keeps for each connection; without a bound it would grow to megabytes for one that does not read,
-    and `buffered` would say nothing of it. `backlog`: connections waiting in the kernel to be accepted.
+    and `buffered` would say nothing of it. `receive_buffer`: likewise what a client may have sent ahead of our reading; it
+    bounds how long one read keeps the loop, and the read buffer, which doubles whenever a read fills it and never shrinks.
+    `backlog`: connections waiting in the kernel to be accepted.
 
     Raises OSError when the address cannot be resolved or bound, ValueError for water marks in the wrong order.
     """
@@ -203,12 +213,14 @@ async def listen(
         raise ValueError(f"low_water {low_water} is not between 0 and high_water {high_water}")
     loop = asyncio.get_running_loop()
     _check_descriptors(max_connections + max_handshakes)
-    sock = await _bind(loop, host, port, send_buffer=send_buffer, backlog=backlog)
+    sock = await _bind(
+        loop, host, port, send_buffer=send_buffer, receive_buffer=receive_buffer, backlog=backlog
+    )
     server = Server(
         factory,
         sock,
         loop,
-        limits=Limits(max_message, high_water, low_water, close_timeout),
+        limits=Limits(max_message, high_water, low_water, close_timeout, frames_per_second),
         rules=Rules(path, None if origins is None else frozenset(origin.lower() for origin in origins)),
         max_connections=max_connections,
         max_handshakes=max_handshakes,
@@ -233,7 +245,13 @@ async def listen(
 
 
 async def _bind(
-    loop: asyncio.AbstractEventLoop, host: str, port: int, *, send_buffer: int, backlog: int
+    loop: asyncio.AbstractEventLoop,
+    host: str,
+    port: int,
+    *,
+    send_buffer: int,
+    receive_buffer: int,
+    backlog: int,
 ) -> ListeningSocket:
     found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
@@ -243,6 +261,7 @@ async def _bind(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         # A peer that vanished is noticed after about two minutes even if the application never writes to it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):

@@ -22,6 +22,10 @@ CLOSED = Counter(
 OVERDUE = Counter(
     "lockstep_websocket_overdue_total", "Connections aborted because the peer did not finish closing in time."
 )
+FLOODED = Counter(
+    "lockstep_websocket_flooded_total",
+    "Times reading from a connection was paused, because it sent more frames than allowed.",
+)
 
 
 def code_label(code: int) -> str:

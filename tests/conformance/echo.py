@@ -42,7 +42,13 @@ async def serve(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     echo = Echo()
-    server = await listen(arguments.host, arguments.port, lambda: echo, max_message=arguments.max_message)
+    server = await listen(
+        arguments.host,
+        arguments.port,
+        lambda: echo,
+        max_message=arguments.max_message,
+        frames_per_second=arguments.frames_per_second,
+    )
     print(f"listening on {server.port}", flush=True)
     await stop.wait()
     server.close()
@@ -57,6 +63,12 @@ def main() -> int:
         type=int,
         default=1024 * 1024,
         help="bytes; the suite's largest is 16 MiB (cases 9.*)",
+    )
+    parser.add_argument(
+        "--frames-per-second",
+        type=int,
+        default=10_000_000,
+        help="so many that the suite's floods (9.3.1) fit",
     )
     arguments = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

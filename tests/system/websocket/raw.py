@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import random
+import fcntl
 import socket
 import struct
+import sys
+import termios
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -94,6 +96,11 @@ class RawClient:
     def send(self, *data: bytes) -> None:
         self.socket.sendall(b"".join(data))
 
+    def unsent(self) -> int:
+        """Bytes sent that the server's kernel has not acknowledged."""
+        answer = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(answer, sys.byteorder)
+
     def upgrade(self, path: str = "/") -> RawClient:
         self.send(request(path))
         status, _ = self.read_response()
@@ -170,10 +177,3 @@ def wait_until(condition: object, timeout: float = 10.0, what: str = "") -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout:g} s: {what}")
         time.sleep(0.01)
-
-
-def masks(seed: int) -> Iterable[bytes]:
-    """An endless row of masking keys."""
-    source = random.Random(seed)
-    while True:
-        yield source.randbytes(4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import socket
 import struct
+import threading
+import time
 import weakref
 from typing import Any
 
@@ -479,3 +481,38 @@ def test_a_flood_of_pings_from_one_who_does_not_read_is_bounded() -> None:
         while pongs[-1] != b"last":
             pongs.append(client.read_frame().payload)
         assert len(pongs) < 20_000
+
+
+def test_a_flood_of_frames_is_slowed_down_to_the_rate_and_loses_nothing() -> None:
+    recorder = Recorder()
+    options: dict[str, Any] = {"frames_per_second": 2_000, "close_timeout": 0.4}
+    with running(recorder, **options) as server, RawClient(server.port) as client:
+        client.upgrade()
+        started = time.monotonic()
+        sender = threading.Thread(target=client.send, args=(frame(PING, b"x" * 125) * 8_000,))
+        sender.start()
+        with RawClient(server.port) as other:
+            other.upgrade().send(frame(PING, b"me too"))
+            assert other.read_frame().payload == b"me too"
+            assert client.unsent(), "answered long before the flood was over"
+        for _ in range(8_000):
+            assert client.read_frame().opcode == PONG
+        sender.join()
+        assert time.monotonic() - started > 2.5, "2,000 at once, then 2,000 a second"
+
+
+def test_slowing_down_a_flood_does_not_resume_what_the_application_paused() -> None:
+    recorder = Recorder()
+    recorder.on_message_do = lambda connection, message: connection.pause_reading()
+    with (
+        running(recorder, frames_per_second=100, close_timeout=0.2) as server,
+        RawClient(server.port) as client,
+    ):
+        client.upgrade()
+        connection = opened(server, recorder)
+        client.send(frame(PONG) * 150 + frame(TEXT, b"pause"))
+        wait_until(lambda: recorder.told[-1] == ("message", "pause"))
+        wait_until(lambda: server.call(lambda: connection._frames_left) == 100, what="the flood is forgiven")
+        assert not server.call(connection._underlying.is_reading)
+        server.call(connection.resume_reading)
+        assert server.call(connection._underlying.is_reading)

@@ -45,11 +45,14 @@ async def test_large_messages_whole_and_in_fragments() -> None:
 
 
 async def test_it_hears_why_a_message_was_too_large(echo: EchoProcess) -> None:
-    async with connect(url(echo.port), compression=None) as client:
-        with pytest.raises(websockets.ConnectionClosedError) as closed:
-            await send_and_receive(client, b"x" * LARGE)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1009
+    # Not `async with`, and not megabytes (test_frames has them): the library aborts a transport that has just written the
+    # rest of its buffer and closed itself, and asyncio of 3.11 does not forgive that.
+    client = await connect(url(echo.port), compression=None)
+    with pytest.raises(websockets.ConnectionClosedError) as closed:
+        await send_and_receive(client, b"x" * 100_000)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+    await client.wait_closed()
 
 
 async def send_and_receive(client: ClientConnection, message: bytes) -> str | bytes:

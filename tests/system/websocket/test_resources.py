@@ -135,3 +135,25 @@ def test_a_flood_of_empty_fragments_holds_no_memory() -> None:
         client.send(frame(CONTINUATION, b"end"))
         assert client.read_text() == "end"
         assert after - before < 2 * 1024 * 1024, "a list of a million parts would be 8 MiB of pointers alone"
+
+
+def test_what_a_client_sent_ahead_does_not_swell_its_read_buffer() -> None:
+    """Megabytes wait for a server that was busy; it must not take them at once, nor keep a buffer of that size."""
+    with echo_process() as echo, contextlib.ExitStack() as clients:
+        flooding = [clients.enter_context(RawClient(echo.port)).upgrade() for _ in range(10)]
+        before = echo.memory()
+        echo.process.suspend()
+        expected = 0
+        for client in flooding:
+            client.socket.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while expected < 1 << 30:
+                    expected += client.socket.send(frame(PONG, b"x" * 125) * 500)
+        echo.process.resume()
+        for client in flooding:
+            client.socket.settimeout(30)
+        # One of each of them was cut in the middle, so the streams cannot go on: their memory alone is looked at.
+        wait_until(
+            lambda: not any(client.unsent() for client in flooding), timeout=30.0, what="all was taken"
+        )
+        assert (echo.memory() - before) / len(flooding) < 300 * 1024
