@@ -40,9 +40,7 @@ Email = Annotated[
 Slug = Annotated[str, Field(min_length=3, max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
 Password = Annotated[SecretStr, Field(min_length=10, max_length=200)]
 OpaqueToken = Annotated[SecretStr, Field(min_length=20, max_length=200)]
-Role = Annotated[str, Field(pattern=r"^(owner|admin|member|guest)$")]
 UserId = Annotated[str, Field(pattern=r"^usr_[0-9a-f]{32}$")]
-ChannelId = Annotated[str, Field(pattern=r"^ch_[0-9a-f]{32}$")]
 EventId = Annotated[
     str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 ]
