@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,6 +25,11 @@ from services.contract.internal import AppendReply, AppendRequest, Problem
 from services.runtime.admin import Readiness, admin_routes
 
 MAX_BODY = 256 * 1024
+
+ANSWER_SECONDS = 5.0
+"""How long a request waits for the number; less than its caller does."""
+
+log = structlog.get_logger()
 
 _decoder = msgspec.json.Decoder(AppendRequest)
 _KNOWN = frozenset(
@@ -90,13 +96,16 @@ class InternalApi:
             wanted = _decoder.decode(body)
         except (msgspec.DecodeError, UnicodeError) as error:
             return problem("invalid_request", str(error))
-        value = _normal(bytes(wanted.event))
+        value = normal(bytes(wanted.event))
         if value is None:
             return problem("invalid_request", "`event` breaks the shape of its type")
         waiter = _Answered()
         answer: Answer | None = node.post(wanted.channel, wanted.sender, wanted.id, value, waiter)
         if answer is None:
-            answer = await waiter.answer
+            try:
+                answer = await asyncio.wait_for(waiter.answer, ANSWER_SECONDS)
+            except TimeoutError:
+                answer = LogFailed()
         if isinstance(answer, Accepted):
             reply = AppendReply(
                 epoch=node.state.epoch,
@@ -153,7 +162,7 @@ def _described(session: Session, node: Node) -> dict[str, Any]:
     }
 
 
-def _normal(event: bytes) -> bytes | None:
+def normal(event: bytes) -> bytes | None:
     """The one spelling of an event of a known kind, so that a retry by another way has the same digest.
 
     A kind that this release does not know passes as it is; None: not an event, or not of its type's shape.

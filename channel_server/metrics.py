@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from types import TracebackType
 from typing import Self
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from channel_server.core.counts import BOUNDS
 from channel_server.core.node import Node
 from services.eventlog.sequencer import Kind
 
@@ -75,6 +77,16 @@ class NodeCollector(Collector):
         for code, value in state.refused.items():
             refused.add_metric([code], value)
         yield refused
+        seconds = counts.verdict_seconds
+        yield HistogramMetricFamily(
+            "lockstep_node_verdict_seconds",
+            "From the append of a send to the verdict of this node's own tail.",
+            buckets=[
+                (str(bound), float(total))
+                for bound, total in zip((*BOUNDS, "+Inf"), accumulate(seconds.buckets), strict=True)
+            ],
+            sum_value=seconds.sum,
+        )
         sizes = state.directory.sizes()
         for name, number, sentence in (
             (

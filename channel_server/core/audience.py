@@ -50,18 +50,3 @@ class Audience:
         self.live: set[Subscriber] = set()
         self.ahead: set[Subscriber] = set()
         """Lagging the other way: they have been shown, by another node, what has not come here yet."""
-
-
-class Counts:
-    """What delivery has done since it began, for the metrics; added to once a batch, never per delivery."""
-
-    __slots__ = ("behind", "closed", "deliveries", "gaps", "opened", "replayed", "writes")
-
-    def __init__(self) -> None:
-        self.deliveries = 0
-        self.writes = 0
-        self.replayed = 0
-        self.gaps = 0
-        self.behind = 0
-        self.opened = 0
-        self.closed = 0

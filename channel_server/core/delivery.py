@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from channel_server.core.audience import Audience, Counts, Lag, Subscriber, Turn
+from channel_server.core.audience import Audience, Lag, Subscriber, Turn
 from channel_server.core.compose import closed_frame, gap_frame, opened_frame
+from channel_server.core.counts import DeliveryCounts
 from channel_server.core.directory import Directory, MembershipChanged, User
 from channel_server.core.limits import Limits
 from channel_server.core.ring import Ring, Stretch
@@ -50,7 +51,7 @@ class Delivery:
         self.behind: set[Subscriber] = set()
         self.held = False
         """While set, nothing is shown; connections fall behind without being so."""
-        self.counts = Counts()
+        self.counts = DeliveryCounts()
 
     # --- coming and going -------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from itertools import count
 
 from channel_server.core.audience import Subscriber, Turn
 from channel_server.core.compose import event_at, event_frame
+from channel_server.core.counts import NodeCounts
 from channel_server.core.directory import SessionRevoked, UserChanged, member_key
 from channel_server.core.limits import Limits
 from channel_server.core.numbering import Numbering
@@ -40,18 +41,6 @@ class _Run:
         self.shown = shown
         self.frames: list[bytes] = []
         self.turns: list[Turn] = []
-
-
-class NodeCounts:
-    """What the node has done since it began, for the metrics."""
-
-    __slots__ = ("events", "malformed", "records", "verdicts")
-
-    def __init__(self) -> None:
-        self.records = 0
-        self.malformed = 0
-        self.events = 0
-        self.verdicts = [0] * len(Kind)
 
 
 class Node:
@@ -142,8 +131,12 @@ class Node:
             counts.events += len(run.frames)
             for change in state.delivery.publish(channel, run.shown, run.frames, run.turns):
                 state.waits.advance(member_key(channel, change.user_id))
+        if not decided:
+            return
+        begun_by_now = state.clock.monotonic() + state.limits.send_timeout
         for answered, answer in decided:
             for outgoing in answered:
+                counts.verdict_seconds.observe(begun_by_now - outgoing.deadline)
                 outgoing.answer(self._with_original_time(outgoing.channel, answer))
 
     def _with_original_time(self, channel: str, answer: Answer) -> Answer:
@@ -158,6 +151,10 @@ class Node:
         """Append an event for somebody who may do this (the internal API); None: the waiter will be answered."""
         if self.state.draining:
             return Refusal("draining", "this node is shutting down")
+        if self.state.freshness.is_late(self.state.clock.monotonic()):
+            return Refusal(
+                "draining", "this node has not heard from the log for a moment"
+            )  # another may have
         return post(self.state, channel, sender, id, value, waiter)
 
     def appends_failed(self) -> int:

@@ -1,0 +1,79 @@
+"""The parts of the shell that need no world: cutting batches, the metrics, an event's one spelling."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from channel_server.internal import normal
+from channel_server.loops import BATCH_BYTES, BATCH_RECORDS, bounded
+from channel_server.metrics import NodeCollector
+from services.contract.envelope import digest_of
+from services.eventlog.records import LogRecord
+from tests.unit.channel_server.fakes import channel_id, user_id
+from tests.unit.channel_server.world import World
+
+
+@given(st.dictionaries(st.integers(0, 3), st.lists(st.sampled_from([0, 100, 100_000, 300_000]), max_size=30)))
+def test_batches_are_bounded_and_keep_each_partitions_order(sizes: dict[int, list[int]]) -> None:
+    fetched = {
+        partition: [
+            LogRecord(partition, offset, 0, None, b"x" * size, 0) for offset, size in enumerate(in_partition)
+        ]
+        for partition, in_partition in sizes.items()
+    }
+    seen: dict[int, list[LogRecord]] = {partition: [] for partition in fetched}
+    for batch in bounded(fetched):
+        records = [record for _, part in batch for record in part]
+        assert 0 < len(records) <= BATCH_RECORDS
+        assert sum(len(record.value or b"") for record in records[:-1]) < BATCH_BYTES
+        for partition, part in batch:
+            seen[partition] += part
+    assert seen == fetched
+
+
+def test_many_small_records_are_cut_too() -> None:
+    fetched = {0: [LogRecord(0, offset, 0, None, b"", 0) for offset in range(BATCH_RECORDS * 2 + 1)]}
+    assert [sum(len(part) for _, part in batch) for batch in bounded(fetched)] == [
+        BATCH_RECORDS,
+        BATCH_RECORDS,
+        1,
+    ]
+
+
+def test_every_metric_has_a_sentence_and_counts() -> None:
+    world = World()
+    ann, room = user_id(1), channel_id(1)
+    world.user(ann)
+    world.member(room, ann)
+    client = world.connected(ann)
+    client.sends(room)
+    world.clock.now += 0.03
+    world.tail()
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(world.node))
+    text = generate_latest(registry).decode()
+    for line in (
+        "lockstep_node_deliveries_total 1.0",
+        "lockstep_node_sessions 1.0",
+        'lockstep_node_verdicts_total{kind="numbered"} 1.0',
+        'lockstep_node_verdict_seconds_bucket{le="0.02"} 0.0',
+        'lockstep_node_verdict_seconds_bucket{le="0.05"} 1.0',
+        'lockstep_node_verdict_seconds_bucket{le="+Inf"} 1.0',
+        "lockstep_node_verdict_seconds_count 1.0",
+    ):
+        assert line in text.splitlines()
+    helps = [line for line in text.splitlines() if line.startswith("# HELP")]
+    assert all(line.endswith(".") for line in helps), "a sentence each"
+
+
+def test_an_event_has_one_spelling_whatever_way_it_came() -> None:
+    one = normal(b'{"text": "a\\u00e9", "type":"message.posted"}')
+    other = normal('{"type":"message.posted","text":"aé"}'.encode())
+    assert one == other
+    assert one is not None
+    assert digest_of(one) == digest_of(other)
+    assert normal(b'{"type":"kind.to.come", "x":1}') == b'{"type":"kind.to.come", "x":1}'
+    for broken in (b'{"type":"message.posted"}', b'{"type":"message.posted","text":""}', b"[]", b"{}", b"1"):
+        assert normal(broken) is None
