@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from verify.findings import CannotJudge
 from verify.judge import Judge, Terms, Verdict
 from verify.sources.files import files_of, read_history_files, read_recordings
@@ -58,7 +60,8 @@ async def judge(sources: Sources, terms: Terms) -> Verdict:
         read_history_files(court, files_of(sources.history))
     if sources.rest:
         names.append("REST history")
-        await read_rest(court, sources.rest, sources.tokens, wait_s=sources.wait_s)
+        async with httpx.AsyncClient(base_url=sources.rest.rstrip("/"), timeout=30) as http:
+            await read_rest(court, http, sources.tokens, wait_s=sources.wait_s)
     if log is not None:
         await log.read()
         log.count()

@@ -43,6 +43,7 @@ class Trouble:
             await self._break_and_mend()
         finally:
             if not self.ended:
+                self._note("interrupted: what was stopped is started again")
                 await self._control.start(*WEB_TIER, NODE)
 
     async def _break_and_mend(self) -> None:
@@ -62,8 +63,7 @@ class Trouble:
     async def _web_tier_back(self, at: float) -> None:
         await asyncio.sleep(max(0.0, at - time.monotonic()))
         self._note("PostgreSQL and web_app are started")
-        await self._control.start("postgres")
-        await self._control.start("web_app")
+        await self._control.start(*WEB_TIER)
         self._note("PostgreSQL and web_app ready again")
 
     def _note(self, what: str) -> None:

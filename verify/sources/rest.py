@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -31,19 +31,43 @@ class _Answer(msgspec.Struct):
     has_more_after: bool
 
 
-_answer = msgspec.json.Decoder(_Answer)
+class _Named(msgspec.Struct):
+    id: str
 
 
-async def read_rest(judge: Judge, base_url: str, tokens: list[str], *, wait_s: float) -> None:
-    """Read as each token's person. Waits up to `wait_s` a channel for what others vouched for. Raises CannotJudge."""
+class _Me(msgspec.Struct):
+    user: _Named
+
+
+class _Channels(msgspec.Struct):
+    items: list[_Named]
+    next_cursor: str | None
+
+
+T = TypeVar("T")
+
+
+def _read(path: str, response: httpx.Response, kind: type[T]) -> T:
+    if response.status_code != 200:
+        raise CannotJudge(f"GET {path} answered {response.status_code}: {response.text[:200]}")
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CannotJudge(f"GET {path} answered what it should not: {error}") from error
+
+
+async def read_rest(judge: Judge, http: httpx.AsyncClient, tokens: list[str], *, wait_s: float) -> None:
+    """Read as each token's person; `http` has web_app's base URL. Raises CannotJudge.
+
+    Waits up to `wait_s` a request for what others vouched for; after that it takes what is there.
+    """
     wanted = judge.channels()
-    async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=30) as http:
-        for token in tokens:
-            reader = _Reader(http, token, wait_s)
-            user = (await reader.get("/v1/me"))["user"]["id"]
-            async for channel in reader.channels():
-                if wanted is None or channel in wanted:
-                    await _read_channel(judge, reader, user, channel)
+    for token in tokens:
+        reader = _Reader(http, token, wait_s)
+        user = await reader.user()
+        async for channel in reader.channels():
+            if wanted is None or channel in wanted:
+                await _read_channel(judge, reader, user, channel)
 
 
 async def _read_channel(judge: Judge, reader: _Reader, user: str, channel: str) -> None:
@@ -70,22 +94,21 @@ class _Reader:
         self._headers = {"authorization": f"Bearer {token}"}
         self._wait_s = wait_s
 
+    async def user(self) -> str:
+        return (await self._get("/v1/me", _Me)).user.id
+
     async def channels(self) -> AsyncIterator[str]:
         cursor: str | None = None
         while True:
-            page = await self.get("/v1/channels", member="true", limit=100, cursor=cursor)
-            for item in page["items"]:
-                yield item["id"]
-            cursor = page["next_cursor"]
+            page = await self._get("/v1/channels", _Channels, member="true", limit=100, cursor=cursor)
+            for item in page.items:
+                yield item.id
+            cursor = page.next_cursor
             if cursor is None:
                 return
 
-    async def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
-        response = await self._request(path, query)
-        if response.status_code != 200:
-            raise CannotJudge(f"GET {path} answered {response.status_code}: {response.text[:200]}")
-        content: dict[str, Any] = response.json()
-        return content
+    async def _get(self, path: str, kind: type[T], **query: str | int | None) -> T:
+        return _read(path, await self._request(path, query), kind)
 
     async def events(self, channel: str, after: int, at_least: int) -> _Answer:
         """A page. `at_least` is given up, and the page read as it is, when it does not come in time."""
@@ -94,12 +117,7 @@ class _Reader:
         response = await self._request(path, query)
         if response.status_code == 503 and at_least:
             response = await self._request(path, {"after": after, "limit": _PAGE})
-        if response.status_code != 200:
-            raise CannotJudge(f"GET {path} answered {response.status_code}: {response.text[:200]}")
-        try:
-            return _answer.decode(response.content)
-        except msgspec.DecodeError as error:
-            raise CannotJudge(f"GET {path} answered what is no history: {error}") from error
+        return _read(path, response, _Answer)
 
     async def _request(self, path: str, query: dict[str, str | int | None]) -> httpx.Response:
         """Retries 429 and 503 until the wait is over."""
