@@ -76,9 +76,11 @@ class Fold:
                 raise LogLost(f"{topic}: the topic is gone")
             ends = await probe.ends(self._positions)
             for partition, position in self._positions.items():
-                if ends[partition] < position:
+                # after a start the position lies at the window's beginning, below what was folded already
+                folded = max(position, self._watermark(partition))
+                if ends[partition] < folded:
                     raise LogLost(
-                        f"{topic}, partition {partition}: folded up to {position}, but the log ends at "
+                        f"{topic}, partition {partition}: folded up to {folded}, but the log ends at "
                         f"{ends[partition]}: wiped or truncated"
                     )
             now = time.monotonic()

@@ -23,6 +23,9 @@ log = structlog.get_logger()
 _POLL_MS: Final = 100
 """The longest wait in one go, so that a position that moved without a record (a commit marker) is soon noticed."""
 
+_MAX_RECORDS: Final = 5_000
+"""The most records in one batch, so that a reader that catches up still lets others have the loop."""
+
 _CONNECT_S: Final = 30.0
 
 
@@ -93,7 +96,9 @@ class TopicReader:
             return {}
         if not self._held:
             try:
-                fetched = await self._consumer.getmany(timeout_ms=min(timeout_ms, _POLL_MS))
+                fetched = await self._consumer.getmany(
+                    timeout_ms=min(timeout_ms, _POLL_MS), max_records=_MAX_RECORDS
+                )
             except KafkaError as error:
                 # After an error the consumer's own positions cannot be trusted: it may have skipped what it failed on.
                 log.warning("fetch failed", topic=self._topic, error=repr(error))
