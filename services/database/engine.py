@@ -22,7 +22,7 @@ from services.runtime.settings import DatabaseSettings
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_MS: Final = 15_000
 LOCK_TIMEOUT_MS: Final = 10_000
-IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 30_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 10_000
 
 _CLIENT_GRACE_S: Final = 5.0
 """How much longer than the server the client waits for a statement: then the server is not there any more."""
@@ -146,6 +146,9 @@ def _says_unavailable(error: BaseException) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     if isinstance(error, (OSError, TimeoutError, PoolTimeout, InterfaceError, ssl.SSLError)):
+        return True
+    if isinstance(error, asyncpg.InternalClientError):
+        # A connection whose end came while nobody waited for an answer: "cannot switch to state ...".
         return True
     if isinstance(error, asyncpg.InterfaceError):
         # asyncpg's word for a connection that is closed or being closed under us

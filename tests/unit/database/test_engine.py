@@ -22,6 +22,7 @@ from services.database.engine import is_unavailable
         asyncpg.TooManyConnectionsError("too many clients"),
         asyncpg.ConnectionDoesNotExistError("closed in the middle"),
         asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"),
         asyncpg.QueryCanceledError("statement timeout"),
         asyncpg.LockNotAvailableError("lock timeout"),
         asyncpg.ReadOnlySQLTransactionError("a standby"),
