@@ -84,6 +84,10 @@ def truncate_reason(reason: str) -> str:
     return encoded[:MAX_REASON].decode("utf-8", "ignore")
 
 
+# The same as plain numbers: to look a member of an enum up costs more than all else that is done for a short message.
+_CONTINUATION, _TEXT, _BINARY = int(Opcode.CONTINUATION), int(Opcode.TEXT), int(Opcode.BINARY)
+_CLOSE, _PING, _PONG = int(Opcode.CLOSE), int(Opcode.PING), int(Opcode.PONG)
+
 _NONE = -1
 """`_opcode` while no message is under way (CONTINUATION is 0)."""
 
@@ -114,13 +118,13 @@ class MessageAssembler:
             return None
         if reserved:
             return self._fail(Code.PROTOCOL_ERROR, "a reserved bit is set and no extension was negotiated")
-        if opcode >= Opcode.CLOSE:
+        if opcode >= _CLOSE:
             return self._control(opcode, payload, fin)
-        if opcode == Opcode.CONTINUATION:
+        if opcode == _CONTINUATION:
             if self._opcode == _NONE:
                 return self._fail(Code.PROTOCOL_ERROR, "a continuation without a message to continue")
             return self._fragment(payload, fin)
-        if opcode > Opcode.BINARY:
+        if opcode > _BINARY:
             return self._fail(Code.PROTOCOL_ERROR, f"opcode {opcode} is not defined")
         if self._opcode != _NONE:
             return self._fail(Code.PROTOCOL_ERROR, "a new message before the last one was complete")
@@ -128,13 +132,13 @@ class MessageAssembler:
             return self._whole(opcode, payload)
         self._opcode = opcode
         self._buffer = bytearray()
-        self._decoder = _new_decoder("strict") if opcode == Opcode.TEXT else None
+        self._decoder = _new_decoder("strict") if opcode == _TEXT else None
         return self._fragment(payload, fin)
 
     def _whole(self, opcode: int, payload: bytes) -> Outcome:
         if len(payload) > self._max_message:
             return self._too_big()
-        if opcode == Opcode.BINARY:
+        if opcode == _BINARY:
             return payload
         try:
             return str(payload, "utf-8")
@@ -169,11 +173,11 @@ class MessageAssembler:
             return self._fail(Code.PROTOCOL_ERROR, "a control frame must not be fragmented")
         if len(payload) > MAX_CONTROL_PAYLOAD:
             return self._fail(Code.PROTOCOL_ERROR, "a control frame carries at most 125 bytes")
-        if opcode == Opcode.PING:
+        if opcode == _PING:
             return Pong(payload)
-        if opcode == Opcode.PONG:
+        if opcode == _PONG:
             return None
-        if opcode == Opcode.CLOSE:
+        if opcode == _CLOSE:
             return self._close(payload)
         return self._fail(Code.PROTOCOL_ERROR, f"opcode {opcode} is not defined")
 
