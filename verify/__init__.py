@@ -5,7 +5,7 @@ of them. Nothing of the product is imported here, on purpose: the envelope's lay
 written a second time, from the design, so that a defect in the servers cannot hide in their judge.
 
     findings, spans, ledger     what a broken rule looks like, sets of numbers, who showed what first
-    lines, stream               a client's recording, and the view that it describes
+    lines, view, stream         a client's recording, and the view that it describes
     numbering                   the rule that turns the log into numbers
     judge                       the decision, without I/O
     sources                     files, REST, PostgreSQL, Kafka

@@ -11,7 +11,8 @@ from verify.coverage import DatabaseSide, LogSide, Reading
 from verify.findings import Findings
 from verify.ledger import ACKED, LOST, Book, Ledger, key_of, show_id
 from verify.numbering import Numbered
-from verify.stream import Acks, Sends, Stream, View
+from verify.stream import Stream
+from verify.view import Acks, Sends, View
 
 
 class Crosscheck:

@@ -1,0 +1,290 @@
+"""Something is forged, or comes at the wrong moment."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from random import Random
+
+from tests.unit.verify.mutations.registry import breaks, later, places, shown
+from tests.unit.verify.world import World
+
+# --- forged ---------------------------------------------------------------------------------------------------
+
+
+@breaks("ack_unsent")
+def acknowledged_what_was_not_sent(world: World, rng: Random) -> bool:
+    candidates = places(world, "ack")
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    lines[index] = {**lines[index], "id": world.new_id()}
+    return True
+
+
+@breaks("never_sent")
+def said_in_the_name_of_another(world: World, rng: Random) -> bool:
+    """The sender's own recording knows nothing of a message that everybody has."""
+    candidates = places(world, "ack")
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    id = lines[index]["id"]
+    lines[:] = [line for line in lines if line.get("id") != id or line["kind"] == "event"]
+    return True
+
+
+@breaks("text_differs")
+def not_what_was_sent(world: World, rng: Random) -> bool:
+    numbered = {row.id for row in world.rows}
+    candidates = [(ls, i) for ls, i in places(world, "sent") if ls[i]["id"] in numbered]
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    id = lines[index]["id"]
+    for at, line in enumerate(lines):
+        if line["kind"] == "sent" and line["id"] == id:
+            lines[at] = {**line, "text": line["text"] + "."}
+    return True
+
+
+@breaks("absent_numbered")
+def taken_for_absent(world: World, rng: Random) -> bool:
+    candidates = places(world, "ack")
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    line = lines[index]
+    lines.insert(index + 1, {**line, "kind": "rebirth", "old_id": line["id"], "new_id": world.new_id()})
+    return True
+
+
+# --- out of order ---------------------------------------------------------------------------------------------
+
+
+@breaks("out_of_order")
+def shown_in_another_order(world: World, rng: Random) -> bool:
+    pairs = []
+    for lines, index in places(world, "event"):
+        if lines[index]["via"] == "history":
+            continue
+        for at in range(index + 1, len(lines)):
+            other = lines[at]
+            if other["kind"] not in ("event", "ack", "sent", "refused"):
+                break
+            same = other["kind"] == "event" and other["via"] == lines[index]["via"]
+            if same and other["channel"] == lines[index]["channel"]:
+                pairs.append((lines, index, at))
+                break
+    if not pairs:
+        return False
+    lines, a, b = rng.choice(pairs)
+    lines[a], lines[b] = lines[b], lines[a]
+    return True
+
+
+@breaks("sender_order", "ack_order")
+def sent_in_another_order(world: World, rng: Random) -> bool:
+    """Two first attempts of one client in one channel, the other way round."""
+    numbered = {row.id for row in world.rows}
+    pairs = []
+    for lines in world.recordings.values():
+        refused = {line["id"] for line in lines if line["kind"] == "refused"}
+        rest = {line["id"] for line in lines if line["kind"] == "ack" and line["via"] == "rest"}
+        firsts: dict[str, list[int]] = {}
+        seen = set()
+        for index, line in enumerate(lines):
+            if line["kind"] == "sent" and line["id"] not in seen:
+                seen.add(line["id"])
+                if line["id"] in numbered - refused - rest:
+                    firsts.setdefault(line["channel"], []).append(index)
+        for indexes in firsts.values():
+            pairs += [(lines, a, b) for a, b in pairwise(indexes)]
+    if not pairs:
+        return False
+    lines, a, b = rng.choice(pairs)
+    one, other = lines[a]["id"], lines[b]["id"]
+    texts = {lines[a]["id"]: lines[a]["text"], lines[b]["id"]: lines[b]["text"]}
+    for index, line in enumerate(lines):
+        if line["kind"] == "sent" and line["id"] in (one, other):
+            id = other if line["id"] == one else one
+            lines[index] = {**line, "id": id, "text": texts[id]}
+    return True
+
+
+@breaks("after_closed")
+def shown_after_closed(world: World, rng: Random) -> bool:
+    candidates = [
+        (lines, index)
+        for lines, index in places(world, "closed")
+        if lines[index]["last_seq"] < len(world.events[lines[index]["channel"]])
+    ]
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    line = lines[index]
+    stored = world.events[line["channel"]][line["last_seq"]]
+    event = {
+        **line, "kind": "event", "epoch": 1, "seq": stored.seq, "id": stored.id, "sender": stored.sender,
+        "at": stored.at, "event": json.loads(stored.body), "via": "live",
+    }  # fmt: skip
+    lines.insert(index + 1, event)
+    return True
+
+
+@breaks("after_removal")
+def shown_the_own_removal(world: World, rng: Random) -> bool:
+    if not shown_after_closed(world, rng):
+        return False
+    for lines, index in places(world, "closed"):
+        following = lines[index + 1 : index + 2]
+        if (
+            following
+            and following[0]["kind"] == "event"
+            and following[0].get("channel") == lines[index]["channel"]
+        ):
+            body = following[0]["event"]
+            if body["type"] == "members.removed" and lines[index]["user"] in body["user_ids"]:
+                lines[index] = {**lines[index], "last_seq": following[0]["seq"]}
+                lines[index], lines[index + 1] = lines[index + 1], lines[index]
+                return True
+    return False
+
+
+@breaks("not_open", "after_closed", "shown_twice")
+def shown_without_being_open(world: World, rng: Random) -> bool:
+    lines = rng.choice(list(world.recordings.values()))
+    opened = {
+        channel
+        for line in lines
+        if line["kind"] == "connected"
+        for channel in (*line["heads"], *line["resumed"])
+    }
+    opened |= {line["channel"] for line in lines if line["kind"] == "opened"}
+    closed = [channel for channel in world.channels if channel not in opened]
+    if not closed:
+        return False
+    channel = rng.choice(closed)
+    stored = rng.choice(world.events[channel])
+    event = {
+        **lines[-1], "kind": "event", "channel": channel, "epoch": 1, "seq": stored.seq, "id": stored.id,
+        "sender": stored.sender, "at": stored.at, "event": json.loads(stored.body), "via": "live",
+    }  # fmt: skip
+    lines.insert(len(lines) - 1, event)
+    return True
+
+
+@breaks("gap_lies")
+def gap_with_another_beginning(world: World, rng: Random) -> bool:
+    candidates = []
+    for lines, index in places(world, "gap"):
+        channel, first = lines[index]["channel"], lines[index]["from"]
+        candidates.append((lines, index, first + 1))
+        before = [line for line in lines[:index] if line["kind"] == "event" and line["channel"] == channel]
+        if any(line["seq"] == first - 1 and line["via"] != "history" for line in before):
+            candidates.append((lines, index, first - 1))
+    if not candidates:
+        return False
+    lines, index, other = rng.choice(candidates)
+    lines[index] = {**lines[index], "from": other}
+    return True
+
+
+@breaks("gap_lies")
+def gap_that_goes_too_far(world: World, rng: Random) -> bool:
+    candidates = [
+        (lines, index)
+        for lines, index in places(world, "gap")
+        if any(
+            lines[at]["via"] == "live" and lines[at]["seq"] == lines[index]["to"] + 1
+            for at in later(lines, index, "event", lines[index]["channel"])
+        )
+        and not any(line["kind"] == "connected" for line in lines[index + 1 :])
+    ]
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    lines[index] = {**lines[index], "to": lines[index]["to"] + 1}
+    return True
+
+
+@breaks("hole", "out_of_order", "acked_not_shown", "not_shown", "opened_lies")
+def opened_at_another_head(world: World, rng: Random) -> bool:
+    candidates = []
+    for lines, index in places(world, "opened"):
+        channel = lines[index]["channel"]
+        following = [
+            line for line in lines[index + 1 :] if line.get("channel") == channel and line["kind"] != "sent"
+        ]
+        if following and following[0]["kind"] == "event" and following[0]["via"] == "live":
+            candidates.append((lines, index))
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    lines[index] = {**lines[index], "head": lines[index]["head"] + rng.choice((-1, 1))}
+    return True
+
+
+@breaks("opened_lies")
+def opened_while_open(world: World, rng: Random) -> bool:
+    candidates = shown(world)
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    line = lines[index]
+    head = line["seq"] + rng.choice((-1, 1, 2))
+    lines.insert(index + 1, {**line, "kind": "opened", "head": head})
+    return True
+
+
+@breaks("opened_lies")
+def opened_beyond_the_end(world: World, rng: Random) -> bool:
+    lines = rng.choice(list(world.recordings.values()))
+    closed = [channel for channel in world.channels if lines[0]["user"] not in world.members[channel]]
+    if not closed:
+        return False
+    channel = rng.choice(closed)
+    head = len(world.events[channel]) + 1
+    lines.append({**lines[-1], "kind": "opened", "epoch": 1, "channel": channel, "head": head})
+    return True
+
+
+@breaks("closed_lies")
+def closed_too_late(world: World, rng: Random) -> bool:
+    candidates = places(world, "closed")
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    lines[index] = {**lines[index], "last_seq": lines[index]["last_seq"] + rng.randint(1, 3)}
+    return True
+
+
+@breaks("wrong_epoch")
+def another_epoch(world: World, rng: Random) -> bool:
+    candidates = shown(world)
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    lines[index] = {**lines[index], "epoch": 2}
+    return True
+
+
+@breaks("bad_number")
+def number_zero(world: World, rng: Random) -> bool:
+    candidates = shown(world)
+    if not candidates:
+        return False
+    lines, index = rng.choice(candidates)
+    lines[index] = {**lines[index], "seq": rng.choice((0, -1))}
+    return True
+
+
+@breaks("hole")
+def hole_in_the_database_alone(world: World, rng: Random) -> bool:
+    """Nothing else to compare with: the numbers alone must tell."""
+    world.recordings, world.log, world.history = {}, [[], []], {}
+    candidates = [i for i, row in enumerate(world.rows) if row.seq < len(world.events[row.channel])]
+    if not candidates:
+        return False
+    del world.rows[rng.choice(candidates)]
+    return True
