@@ -24,7 +24,7 @@ class Waits:
     """All waits of a node. Who is resumed because the key advanced decides whether to wait on."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, list[Wait]] = {}
+        self._by_key: dict[str, dict[Wait, None]] = {}
         self._deadlines: list[tuple[float, int, Wait]] = []
         self._count = count()
         self._live = 0
@@ -39,7 +39,7 @@ class Waits:
         """
         wait = Wait(key, resume)
         if key is not None:
-            self._by_key.setdefault(key, []).append(wait)
+            self._by_key.setdefault(key, {})[wait] = None
         heapq.heappush(self._deadlines, (deadline, next(self._count), wait))
         self._live += 1
         return wait
@@ -48,7 +48,7 @@ class Waits:
         """Forget it; harmless when it is over."""
         if self._finish(wait) is not None and wait.key is not None:
             waiting = self._by_key[wait.key]
-            waiting.remove(wait)
+            del waiting[wait]
             if not waiting:
                 del self._by_key[wait.key]
 
