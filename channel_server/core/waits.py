@@ -47,10 +47,11 @@ class Waits:
     def cancel(self, wait: Wait) -> None:
         """Forget it; harmless when it is over."""
         if self._finish(wait) is not None and wait.key is not None:
-            waiting = self._by_key[wait.key]
-            del waiting[wait]
+            # Not among them while `advance` is at it.
+            waiting = self._by_key.get(wait.key, {})
+            waiting.pop(wait, None)
             if not waiting:
-                del self._by_key[wait.key]
+                self._by_key.pop(wait.key, None)
 
     def advance(self, key: str) -> None:
         """`key` has advanced: resume everybody who waits for it, in the order in which they came."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,4 +70,24 @@ def test_who_waits_again_when_resumed_waits_for_the_next_time() -> None:
     waits.advance("a")
     waits.expire(10)
     assert resumed == [False, False, True]
+    assert len(waits) == 0
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_who_is_cancelled_by_another_of_the_same_key_is_not_resumed(again: bool) -> None:
+    waits = Waits()
+    resumed = []
+
+    def first(late: bool) -> None:
+        resumed.append("first")
+        if again:
+            waits.wait("a", 10, lambda late: resumed.append("again"))
+        waits.cancel(second)
+
+    waits.wait("a", 10, first)
+    second = waits.wait("a", 10, lambda late: resumed.append("second"))
+    waits.advance("a")
+    assert resumed == ["first"]
+    waits.advance("a")
+    assert resumed == ["first", "again"] if again else ["first"]
     assert len(waits) == 0
