@@ -149,7 +149,7 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
         try:
             await connection.copy_records_to_table("events", records=batch.events, columns=EventRow._fields)
         except asyncpg.UniqueViolationError as error:
-            raise OrderConflict(f"{error}; {error.detail}") from error
+            raise OrderConflict(f"{error.constraint_name}: {error.detail}") from error
         if batch.messages:
             states = batch.messages.values()
             await connection.execute(
