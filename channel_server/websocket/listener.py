@@ -96,7 +96,9 @@ class Server:
     def accept(self, request: WSUpgradeRequest) -> WebSocketConnection | WSUpgradeResponseWithListener:
         """Picows' listener factory: a connection, or the HTTP answer that refuses it."""
         refusal = examine(request, self._rules)
-        if refusal is None and (self._closed or len(self._connections) >= self._max_connections):
+        if refusal is None and self._closed:
+            refusal = Refusal(503, "closed", "This node is going away; try another one")
+        if refusal is None and len(self._connections) >= self._max_connections:
             refusal = Refusal(503, "connections", "Too many connections; try another node")
         if refusal is None:
             return WebSocketConnection(self._factory, self, self._limits, target_of(request))

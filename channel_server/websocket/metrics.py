@@ -9,8 +9,8 @@ CONNECTIONS = Gauge(
 )
 REFUSED = Counter(
     "lockstep_websocket_refused_total",
-    "Clients turned away before the connection was open: over a limit (connections, handshakes, descriptors) or by the "
-    "opening handshake's rules (path, no_upgrade, version, host, key, origin).",
+    "Clients turned away before the connection was open: over a limit (connections, handshakes, descriptors), "
+    "while the listener closes (closed), or by the opening handshake's rules (path, no_upgrade, version, host, key, origin).",
     ["reason"],
 )
 CLOSED = Counter(

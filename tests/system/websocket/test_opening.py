@@ -173,3 +173,25 @@ def test_after_close_nobody_is_accepted_and_connections_stay() -> None:
             RawClient(server.port)
         client.send(frame(TEXT, b"hello"))
         assert client.read_text() == "still here"
+
+
+def test_a_handshake_that_completes_after_close_is_refused() -> None:
+    with running(Recorder()) as server, RawClient(server.port) as client:
+        client.send(request()[:-2])
+        wait_until(lambda: server.server.sockets == 1, what="the socket is accepted")
+        server.call(server.server.close)
+        client.send(b"\r\n")
+        assert client.read_response()[0] == 503
+
+
+def test_the_last_connection_to_go_ends_the_wait() -> None:
+    with running(Recorder()) as server:
+        first, second = RawClient(server.port).upgrade(), RawClient(server.port).upgrade()
+        server.call(server.server.close)
+        waiting = server.start(server.server.wait_closed())
+        first.socket.close()
+        wait_until(lambda: server.server.connections == 1)
+        assert not waiting.done()
+        second.socket.close()
+        waiting.result(10)
+        assert (server.server.connections, server.server.sockets) == (0, 0)
