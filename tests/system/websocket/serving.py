@@ -16,9 +16,14 @@ import psutil
 import uvloop
 
 from channel_server.websocket.connection import WebSocketConnection
+from channel_server.websocket.framing import prepare_text
 from channel_server.websocket.listener import Server, listen
+from tests.system.websocket.raw import wait_until
 
 T = TypeVar("T")
+
+CHUNK = prepare_text(b"x" * 10_000)
+"""A server frame for tests that fill buffers."""
 
 
 class EchoProcess:
@@ -144,3 +149,18 @@ def running(application: Any, factory: Callable[[], Any] | None = None, **option
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
+
+
+def opened(server: Running, recorder: Recorder) -> WebSocketConnection:
+    wait_until(lambda: recorder.connections, what="the connection is open")
+    return recorder.connections[-1]
+
+
+def ended(recorder: Recorder) -> tuple[int, str]:
+    """How the connection ended; waits for it."""
+    wait_until(
+        lambda: recorder.told and recorder.told[-1][0] == "close", what="the application is told of the end"
+    )
+    assert [what for what, _ in recorder.told].count("close") == 1
+    code, reason = recorder.told[-1][1]
+    return code, reason
