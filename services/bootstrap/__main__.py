@@ -1,4 +1,4 @@
-"""`python -m services.bootstrap`: migrations and the first epoch."""
+"""`python -m services.bootstrap`: migrations and the first epoch; `... next-epoch`: the one after it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from services.bootstrap.first_epoch import bootstrap
+from services.bootstrap.next_epoch import begin_next_epoch
 from services.bootstrap.settings import BootstrapSettings
 from services.runtime.process import Fatal, run
 
@@ -21,15 +23,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m services.bootstrap",
         description="Wait for Kafka and PostgreSQL, bring the schema up to date, make epoch 1 if there is none.",
     )
-    parser.parse_args(arguments)
-    return run("bootstrap", BootstrapSettings, _until_stopped(_bootstrap))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    following = commands.add_parser(
+        "next-epoch",
+        help="begin a new epoch of the log from what PostgreSQL holds, after the old log was lost",
+        description="Begin a new epoch of the log from what PostgreSQL holds. Stop every other process of Lockstep "
+        "first. What the old log still holds and PostgreSQL does not is saved to FILE; clients are reset.",
+    )
+    following.add_argument(
+        "--salvage", metavar="FILE", type=Path, required=True, help="JSON lines; must not exist"
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "next-epoch":
+        return run(
+            "bootstrap", BootstrapSettings, _until_stopped(lambda s: begin_next_epoch(s, chosen.salvage))
+        )
+    return run("bootstrap", BootstrapSettings, _until_stopped(bootstrap))
 
 
-async def _bootstrap(settings: BootstrapSettings) -> None:
-    await bootstrap(settings)
-
-
-def _until_stopped(work: Callable[[BootstrapSettings], Coroutine[Any, Any, None]]) -> _Main:
+def _until_stopped(work: Callable[[BootstrapSettings], Coroutine[Any, Any, object]]) -> _Main:
     """A one-shot command ends by itself, or at the first signal (it is safe to repeat)."""
 
     async def main(settings: BootstrapSettings, stop: asyncio.Event) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import structlog
@@ -27,7 +27,7 @@ from services.contract.generation import Generation
 from services.database import locks
 from services.database.engine import connect, is_unavailable
 from services.database.migrate import migrate
-from services.eventlog.epoch import create_generation, generations, is_empty
+from services.eventlog.epoch import create_generation, generations, is_unused
 from services.eventlog.errors import Fenced, LogLost, WriteFailed
 from services.eventlog.topics import admin_client
 from services.runtime.process import Fatal
@@ -44,13 +44,13 @@ async def bootstrap(settings: BootstrapSettings) -> Generation:
         database = await known_generations(connection)
         try:
             known = await generations(settings.kafka)
-            empty = bool(known) and await is_empty(settings.kafka, known[max(known)])
+            empty = bool(known) and await is_unused(settings.kafka, known[max(known)])
             step = agree(known, database, empty)
             if step is Step.NOTHING:
                 generation = known[max(known)]
             else:
                 log.info("making the first epoch", because=step.value)
-                generation = known[1] if known else await _create(settings)
+                generation = known[1] if known else await _first(settings)
                 await record_generation(connection, generation)
         except (Disagreement, LogLost) as error:
             raise Fatal(str(error)) from error
@@ -102,14 +102,20 @@ async def _migrated(settings: BootstrapSettings) -> None:
         ) from error
 
 
-async def _create(settings: BootstrapSettings) -> Generation:
-    # Another installation's bootstrap on the same cluster would be seen here; ours are kept apart by the lock.
-    insistent = AsyncRetrying(
-        retry=retry_if_exception_type((Fenced, WriteFailed)),
+async def _first(settings: BootstrapSettings) -> Generation:
+    return await insistently(
+        create_generation, settings.kafka, settings.generation(1), replication=settings.replication
+    )
+
+
+async def insistently(
+    work: Callable[..., Awaitable[Generation]], *arguments: Any, **options: Any
+) -> Generation:
+    """Repeat what another writer to the same cluster, or a short outage, got in the way of."""
+    again = AsyncRetrying(
+        retry=retry_if_exception_type((Fenced, WriteFailed, KafkaError, OSError, TimeoutError)),
         wait=wait_random_exponential(0.2, max=3),
         stop=stop_after_attempt(_ATTEMPTS),
         reraise=True,
     )
-    return await insistent(
-        create_generation, settings.kafka, settings.generation(1), replication=settings.replication
-    )
+    return await again(work, *arguments, **options)

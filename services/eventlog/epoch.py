@@ -30,7 +30,7 @@ __all__ = [
     "create_generation",
     "current_generation",
     "generations",
-    "is_empty",
+    "is_unused",
 ]
 
 log = structlog.get_logger()
@@ -85,13 +85,16 @@ async def generations(kafka: str) -> dict[int, Generation]:
     return known
 
 
-async def create_generation(kafka: str, generation: Generation, *, replication: int = 1) -> Generation:
+async def create_generation(
+    kafka: str, generation: Generation, *, replication: int = 1, seeded: bool = False
+) -> Generation:
     """Make an epoch: its topics, then its generation record. Gives the record that is in force.
 
-    Safe to repeat, and after a crash half-way. A generation that is already recorded for this epoch is left as it
-    is and given back. Raises Fenced when another process is making one at the same time (look again, then repeat),
-    LogLost when topics of the epoch exist and are not empty or have another number of partitions, WriteFailed, and
-    aiokafka's KafkaError when no broker can be reached or a topic cannot be made.
+    `seeded`: heads and directory may already hold what the epoch begins with. Safe to repeat, and after a crash
+    half-way. A generation that is already recorded for this epoch is left as it is and given back. Raises Fenced
+    when another process is making one at the same time (look again, then repeat), LogLost when topics of the epoch
+    exist and are not empty or have another number of partitions, WriteFailed, and aiokafka's KafkaError when no
+    broker can be reached or a topic cannot be made.
     """
     async with admin_client(kafka) as admin:
         await create_topics(admin, [generations_topic(replication)])
@@ -102,7 +105,7 @@ async def create_generation(kafka: str, generation: Generation, *, replication: 
             return known[generation.epoch]
         async with admin_client(kafka) as admin:
             await create_topics(admin, epoch_topics(generation, replication))
-        if not await is_empty(kafka, generation):
+        if not await is_unused(kafka, generation, seeded=seeded):
             raise LogLost(
                 f"topics of epoch {generation.epoch} hold records, but `{GENERATIONS_TOPIC}` does not know the epoch: "
                 f"restore that topic, or delete the epoch's topics"
@@ -112,18 +115,23 @@ async def create_generation(kafka: str, generation: Generation, *, replication: 
     return generation
 
 
-async def is_empty(kafka: str, generation: Generation) -> bool:
-    """Whether nothing was ever written to the epoch's events and directory.
+async def is_unused(kafka: str, generation: Generation, *, seeded: bool = False) -> bool:
+    """Whether nothing was ever written to the epoch; `seeded`: but for heads and directory, which do not matter.
 
     Raises LogLost when a topic is missing or has another number of partitions than the generation says.
     """
-    expected = {generation.events_topic: generation.partitions, generation.directory_topic: 1}
+    expected = {
+        generation.events_topic: generation.partitions,
+        generation.heads_topic: generation.partitions,
+        generation.directory_topic: 1,
+    }
     async with admin_client(kafka) as admin:
         counts = await await_topics(admin, expected)
     for topic, partitions in expected.items():
         if counts[topic] != partitions:
             raise LogLost(f"topic {topic} has {counts[topic]} partitions that can be used, not {partitions}")
+    for topic in (generation.events_topic,) if seeded else tuple(expected):
         async with Probe(kafka, topic) as probe:
-            if any((await probe.ends(range(partitions))).values()):
+            if any((await probe.ends(range(expected[topic]))).values()):
                 return False
     return True

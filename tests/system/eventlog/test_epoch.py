@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from services.contract.generation import Generation
-from services.eventlog.epoch import create_generation, current_generation, generations, is_empty
+from services.eventlog.epoch import create_generation, current_generation, generations, is_unused
 from services.eventlog.errors import Fenced, LogLost, NoGeneration, WriteFailed
 from services.eventlog.topics import admin_client, create_topics, epoch_topics
 from tests.stack.servers import Kafka
@@ -27,7 +27,7 @@ async def test_an_epochs_life(new_kafka: Factory[Kafka]) -> None:
     first = await create_generation(kafka, Generation(epoch=1, partitions=2, created_ms=3))
     assert first == await current_generation(kafka)
     assert all(outcome == first for outcome in outcomes if isinstance(outcome, Generation))
-    assert await is_empty(kafka, first)
+    assert await is_unused(kafka, first)
 
     second = await create_generation(kafka, Generation(epoch=2, partitions=3))
     assert await generations(kafka) == {1: first, 2: second}
