@@ -16,6 +16,14 @@ from deploy.settings import BOOTSTRAP, KAFKA, LISTENERS, NODES, POSTGRES, SERVIC
 from tests.stack.process import NotRunning, Process, gather_stopped
 from tests.stack.servers import Database, Kafka, Postgres, kafka_broker, postgres_server
 
+# Many people sign up in a test, from one address; hashing their passwords at full cost would be most of its time.
+CHEAP = {
+    "LOCKSTEP_WEB_PASSWORD_TIME_COST": "1",
+    "LOCKSTEP_WEB_PASSWORD_MEMORY_KIB": "64",
+    "LOCKSTEP_WEB_PASSWORD_PARALLELISM": "1",
+    "LOCKSTEP_WEB_ADDRESS_LIMIT": "100000/minute",
+}
+
 
 @dataclass
 class Stack:
@@ -60,7 +68,7 @@ class Stack:
             service.name,
             [sys.executable, "-m", service.module],
             self.folder / f"{service.name}.log",
-            environment={**self.site.environment(service), **self.extra, **(environment or {})},
+            environment={**self.site.environment(service), **CHEAP, **self.extra, **(environment or {})},
             ready=f"http://127.0.0.1:{self.site.ports[service.health.setting]}/health/ready",
             cwd=CLONE,
         )

@@ -32,5 +32,9 @@ async def test_clients_move_by_themselves_and_nothing_is_lost(
         await stack.processes["node-1"].start()
         await stack.processes["node-2"].crash()
         await talking
-        assert {person.node for person in talkers.people} == {stack.websocket_url("node-1")}
+        await until(
+            lambda: {person.node for person in talkers.people} == {stack.websocket_url("node-1")},
+            30.0,
+            what="everybody has moved back",
+        )
         await talkers.must_hold(messages=600)
