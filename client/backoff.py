@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 FIRST_S = 0.25
-CAP_S = 15.0
+CAP_S = 8.0
 
 
 def delay_s(attempt: int, rng: random.Random, *, dictated_ms: int | None = None) -> float:

@@ -1,6 +1,6 @@
 """The library on a real Lockstep of its own whose processes and connections are broken under it.
 
-The stack's epoch has short windows and its nodes small rings, so that ids expire and gaps come within seconds.
+(`breakable`, of conftest: short windows, small rings.)
 """
 
 from __future__ import annotations
@@ -14,28 +14,12 @@ from pathlib import Path
 import pytest
 
 from client import Ack, LockstepClient, MessageEvent, Realtime, Recorder, RestClient
-from tests.stack.lockstep import Stack, lockstep_stack
+from tests.stack.lockstep import Stack
 from tests.stack.proxy import Proxy
 from tests.stack.waiting import until
+from tests.system.client.conftest import RETRY_MS
 from tests.system.client.people import joined, owner
 from tests.system.conftest import Factory
-
-RETRY_MS = 6_000
-RING_BYTES = 2_000_000
-
-
-@pytest.fixture(scope="module")
-async def stack(session_folder: Path) -> AsyncIterator[Stack]:
-    environment = {
-        "LOCKSTEP_RETRY_MS": str(RETRY_MS),
-        "LOCKSTEP_FUTURE_MS": "3000",
-        "LOCKSTEP_RING_BYTES": str(RING_BYTES),
-        "LOCKSTEP_CONNECTION_RATE": "5000",
-        "LOCKSTEP_USER_RATE": "5000",
-        "LOCKSTEP_HEARTBEAT_SECONDS": "2",
-    }
-    async with lockstep_stack(session_folder / "client", environment=environment) as running:
-        yield running
 
 
 async def texts_of(rest: RestClient, channel: str, head: int) -> list[str]:
@@ -62,12 +46,12 @@ async def collect(chat: LockstepClient, channel: str, count: int) -> list[Messag
     return found
 
 
-async def test_both_nodes_die_and_come_back_while_the_web_app_is_away(stack: Stack) -> None:
-    ada = await owner(stack)
+async def test_both_nodes_die_and_come_back_while_the_web_app_is_away(breakable: Stack) -> None:
+    ada = await owner(breakable)
     async with ada.client() as chat:
         channel = (await chat.create_channel("room")).channel.id
         await chat.send(channel, "message 0")
-        await stack.processes["web_app"].crash()
+        await breakable.processes["web_app"].crash()
         posts: list[asyncio.Future[Ack]] = []
 
         async def talk() -> None:
@@ -77,15 +61,15 @@ async def test_both_nodes_die_and_come_back_while_the_web_app_is_away(stack: Sta
 
         talking = asyncio.create_task(talk())
         first = chat.state.node
-        names = {stack.websocket_url(name): name for name in ("node-1", "node-2")}
+        names = {breakable.websocket_url(name): name for name in ("node-1", "node-2")}
         await until(lambda: len(posts) > 20)
-        await stack.processes[names[first]].crash()
+        await breakable.processes[names[first]].crash()
         await until(lambda: chat.state.name == "connected" and chat.state.node != first)
         second = chat.state.node
         await until(lambda: len(posts) > 60)
-        await stack.processes[names[second]].crash()
+        await breakable.processes[names[second]].crash()
         await until(lambda: chat.state.name == "waiting")
-        await stack.start(names[first])
+        await breakable.start(names[first])
         await until(lambda: chat.state.name == "connected" and chat.state.node == first, 30)
         await talking
         acks = [await post for post in posts]
@@ -93,17 +77,17 @@ async def test_both_nodes_die_and_come_back_while_the_web_app_is_away(stack: Sta
         async with asyncio.timeout(20):
             shown = await collect(chat, channel, 120)
         assert [event.text for event in shown] == [f"message {n}" for n in range(120)]
-        await stack.start(names[second], "web_app")
+        await breakable.start(names[second], "web_app")
         assert await texts_of(chat.rest, channel, acks[-1].seq) == [f"message {n}" for n in range(120)]
 
 
 @pytest.fixture
-async def lone_node(stack: Stack, new_proxy: Factory[Proxy]) -> AsyncIterator[Proxy]:
+async def lone_node(breakable: Stack, new_proxy: Factory[Proxy]) -> AsyncIterator[Proxy]:
     """node-1 behind a proxy, and no other node to go to."""
-    await stack.processes["node-2"].crash()
-    host, port = stack.websocket_url("node-1").removeprefix("ws://").split("/")[0].split(":")
+    await breakable.processes["node-2"].crash()
+    host, port = breakable.websocket_url("node-1").removeprefix("ws://").split("/")[0].split(":")
     yield await new_proxy(host, int(port))
-    await stack.start("node-2")
+    await breakable.start("node-2")
 
 
 def kinds(path: Path, *wanted: str) -> list[str]:
@@ -113,10 +97,10 @@ def kinds(path: Path, *wanted: str) -> list[str]:
 
 @pytest.mark.parametrize("stalled", ["up", "down"])
 async def test_an_id_that_expired_unanswered_is_settled_by_history(
-    stack: Stack, lone_node: Proxy, tmp_path: Path, stalled: str
+    breakable: Stack, lone_node: Proxy, tmp_path: Path, stalled: str
 ) -> None:
     """`up`: the send never arrived, and is born again. `down`: it is stored and the answer was lost."""
-    ada = await owner(stack)
+    ada = await owner(breakable)
     reply = await ada.rest.create_channel("room")
     channel = reply.channel.id
     known = await ada.rest.realtime()
@@ -141,10 +125,10 @@ async def test_an_id_that_expired_unanswered_is_settled_by_history(
     assert acks[0].duplicate is (stalled == "down")
 
 
-async def test_a_slow_application_costs_no_memory_and_misses_nothing(stack: Stack) -> None:
+async def test_a_slow_application_costs_no_memory_and_misses_nothing(breakable: Stack) -> None:
     """Far more is said than sockets and ring hold while it does not look: the rest is fetched as gaps."""
-    ada = await owner(stack)
-    grace = await joined(stack, ada, "Grace")
+    ada = await owner(breakable)
+    grace = await joined(breakable, ada, "Grace")
     text = "x" * 11_000
     count = 2_000
     async with ada.client() as speaker, grace.client(buffer_events=50) as slow:
@@ -186,10 +170,10 @@ async def test_a_slow_application_costs_no_memory_and_misses_nothing(stack: Stac
         assert vias.get("gap", 0) > 0, vias
 
 
-async def test_an_application_that_takes_events_now_and_then_and_answers_each(stack: Stack) -> None:
+async def test_an_application_that_takes_events_now_and_then_and_answers_each(breakable: Stack) -> None:
     """Two talk to each other with tiny buffers: nobody waits for himself, nothing is missed."""
-    ada = await owner(stack)
-    grace = await joined(stack, ada, "Grace")
+    ada = await owner(breakable)
+    grace = await joined(breakable, ada, "Grace")
     async with ada.client(buffer_events=4) as first, grace.client(buffer_events=4) as second:
         channel = (await first.create_channel("room")).channel.id
         await first.rest.add_members(channel, [grace.user_id])

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from client.cli.errors import CommandFailed
+from client.cli.main import app
 from client.cli.output import Describer, as_json, colour_of, printable
 from client.cli.profile import Names, Profile, Saved
 from client.model import ChannelEvent, MessageEvent, shown_event
@@ -147,3 +149,34 @@ def test_json_keeps_the_body_as_it_was() -> None:
     read = msgspec.json.decode(line)
     assert read["event"] == {"type": "of.tomorrow", "x": [1, {"y": 2}]}
     assert read["sender_name"] == "Grace"
+
+
+COMMANDS = (
+    ["signup", "login", "logout", "whoami", "accept-invite", "chat", "send", "tail", "history", "channels", "users", "invite", "verify"]
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_overview_and_has_help_of_its_own(name: str) -> None:
+    runner = CliRunner(env={"COLUMNS": "120"})
+    assert name in runner.invoke(app, ["--help"]).output
+    helped = runner.invoke(app, [name, "--help"])
+    assert helped.exit_code == 0
+    assert "Usage" in helped.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["send"],
+        ["history", "general", "--limit", "0"],
+        ["history", "general", "--after", "1", "--before", "2"],
+        ["login"],  # without a terminal nobody can be asked
+        ["login", "-w", "acme", "--email", "a@example.com"],
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
+    runner = CliRunner(env={"XDG_CONFIG_HOME": str(tmp_path)})
+    assert runner.invoke(app, arguments).exit_code == 2

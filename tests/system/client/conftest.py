@@ -1,0 +1,30 @@
+"""A Lockstep for the client's tests to break."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.lockstep import Stack, lockstep_stack
+
+RETRY_MS = 6_000
+
+
+@pytest.fixture(scope="package")
+async def breakable(session_folder: Path) -> AsyncIterator[Stack]:
+    """Tests may kill its processes, and start again what they killed.
+
+    Its epoch has short windows and its nodes small rings, so that ids expire and gaps come within seconds.
+    """
+    environment = {
+        "LOCKSTEP_RETRY_MS": str(RETRY_MS),
+        "LOCKSTEP_FUTURE_MS": "3000",
+        "LOCKSTEP_RING_BYTES": "2000000",
+        "LOCKSTEP_CONNECTION_RATE": "5000",
+        "LOCKSTEP_USER_RATE": "5000",
+        "LOCKSTEP_HEARTBEAT_SECONDS": "2",
+    }
+    async with lockstep_stack(session_folder / "client", environment=environment) as running:
+        yield running

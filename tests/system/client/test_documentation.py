@@ -1,0 +1,70 @@
+"""docs/client.md says what is: every example on it is run, in the order of the page."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack.lockstep import Stack
+from tests.system.client.command import Command
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "client.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+PASSWORD = "analytical engine no. 1"
+SLUG = "acme-of-the-docs"
+
+
+def test_there_is_something_to_run() -> None:
+    languages = [language for language, _ in BLOCKS]
+    assert set(languages) == {"console", "python"}
+    assert languages.count("python") >= 4
+
+
+async def test_the_examples_work(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "password.txt").write_text(PASSWORD, "utf-8")
+    shim = tmp_path / "bin" / "lockstep"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m client.cli.main "$@"\n', "utf-8")
+    shim.chmod(0o755)
+    environment = {
+        **Command(tmp_path, stack.web_url).environment,
+        "PATH": f"{shim.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    for number, (language, block) in enumerate(BLOCKS):
+        block = block.replace("http://127.0.0.1:8000", stack.web_url)
+        if language == "python":
+            script = tmp_path / f"example-{number}.py"
+            script.write_text(block.replace('workspace_slug="acme"', f'workspace_slug="{SLUG}"'), "utf-8")
+            commands = [f"{shlex.quote(sys.executable)} {script.name}"]
+        else:
+            commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+            commands = [line.replace("-w acme ", f"-w {SLUG} ") for line in commands]
+        for command in commands:
+            await succeed(command, environment, tmp_path)
+
+
+async def succeed(command: str, environment: dict[str, str], folder: Path) -> None:
+    process = await asyncio.create_subprocess_shell(
+        command,
+        env=environment,
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(60):
+            out, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        pytest.fail(f"no end: {command}")
+    assert process.returncode == 0, f"{command}\n{out.decode()}"
+    assert out, f"{command} said nothing"
