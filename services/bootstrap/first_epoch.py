@@ -39,7 +39,7 @@ _ATTEMPTS: Final = 5
 
 async def bootstrap(settings: BootstrapSettings) -> Generation:
     """Gives the generation in force. Raises Fatal when an operator must decide."""
-    await asyncio.gather(await_kafka(settings), _migrated(settings))
+    await asyncio.gather(await_kafka(settings), migrated(settings))
     async with locked(settings) as connection:
         database = await known_generations(connection)
         try:
@@ -87,7 +87,8 @@ async def locked(settings: BootstrapSettings) -> AsyncIterator[asyncpg.Connectio
         await connection.close()
 
 
-async def _migrated(settings: BootstrapSettings) -> None:
+async def migrated(settings: BootstrapSettings) -> None:
+    """Wait until PostgreSQL answers, and bring its schema up to date. Raises Fatal when it does not in time."""
     patient = AsyncRetrying(
         retry=retry_if_exception(is_unavailable),
         wait=wait_random_exponential(0.1, max=2),

@@ -26,7 +26,7 @@ from typing import Final
 import asyncpg
 import structlog
 
-from services.bootstrap.first_epoch import await_kafka, insistently, locked
+from services.bootstrap.first_epoch import await_kafka, insistently, locked, migrated
 from services.bootstrap.records import (
     known_generations,
     move_heads,
@@ -56,7 +56,7 @@ _PUBLISH: Final = 1_000
 
 async def begin_next_epoch(settings: BootstrapSettings, file: Path) -> Generation:
     """Gives the new generation. Raises Fatal when it cannot be begun; then the database still knows the old one."""
-    await await_kafka(settings)
+    await asyncio.gather(await_kafka(settings), migrated(settings))
     async with locked(settings) as connection:
         try:
             return await _begin(settings, connection, file)

@@ -132,7 +132,8 @@ async def test_the_next_epoch_goes_on_from_what_was_stored(
     kafka = (await new_kafka()).bootstrap
     file = folder / "salvaged.jsonl"
     code, said = await bootstrap(kafka, database, "next-epoch", "--salvage", str(file))
-    assert code != 0, said
+    assert code == FATAL
+    assert "there is none to follow" in said
     assert (await bootstrap(kafka, database, partitions="2"))[0] == 0
     one = await current_generation(kafka)
     channels = [channel_in(p, 2) for p in (0, 1)]

@@ -110,6 +110,20 @@ async def test_it_is_renewed_while_nobody_waits(kafka: Kafka, generation: Genera
         await until(lambda: tail.proven_current() > before + 0.5, 5)
 
 
+async def test_catching_up_goes_in_bounded_steps(kafka: Kafka, generation: Generation) -> None:
+    """A reader that is far behind still lets others have the loop."""
+    batch = messages(12_000, CHANNELS)
+    await write(kafka.bootstrap, generation, batch)
+    read: dict[int, list[str]] = {p: [] for p in range(4)}
+    async with tail_of(kafka, generation) as tail:
+        while not tail.proven_current():
+            fetched = await tail.batch(100)
+            assert sum(map(len, fetched.values())) <= 5_000
+            for partition, records in fetched.items():
+                read[partition] += ids(records)
+    assert read == {p: [m.id for m in batch if m.channel == CHANNELS[p]] for p in range(4)}
+
+
 async def test_cancelling_loses_no_record(kafka: Kafka, generation: Generation) -> None:
     batch = messages(400, CHANNELS)
     read: dict[int, list[str]] = {p: [] for p in range(4)}
