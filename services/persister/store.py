@@ -68,6 +68,7 @@ set next_offset = w.next_offset, now_ms = w.now_ms,
 from unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
     as w(partition, expected, next_offset, now_ms, last_offset, last_append_ms, last_id)
 where p.epoch = $1 and p.partition = w.partition and p.next_offset = w.expected
+    and not exists (select from generations where epoch > $1)
 returning p.partition
 """
 

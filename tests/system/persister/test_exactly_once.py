@@ -73,7 +73,7 @@ async def test_partitions_shared_by_two_processes(
     log_stack: Stack, generation: Generation, producer: AIOKafkaProducer
 ) -> None:
     persister = log_stack.processes["persister"]
-    await persister.stop()
+    assert await persister.stop() == 0
     odd, even = (
         twin(log_stack, LOCKSTEP_PERSISTER_PARTITIONS=str([*range(first, generation.partitions, 2)]))
         for first in (1, 0)

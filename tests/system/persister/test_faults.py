@@ -137,6 +137,23 @@ async def test_a_log_that_is_not_the_one_that_was_stored_stops_it_loudly(
     await assert_agrees(log_stack, generation)
 
 
+async def test_an_epoch_that_has_ended_is_not_written_to(
+    log_stack: Stack, generation: Generation, producer: AIOKafkaProducer, sql: asyncpg.Connection
+) -> None:
+    persister = log_stack.processes["persister"]
+    await assert_agrees(log_stack, generation)
+    before = await sql.fetchval("select count(*) from events")
+    await sql.execute("insert into generations (epoch, record) values ($1, '')", generation.epoch + 1)
+    try:
+        await append(producer, generation, new_entity_id("ch"), b'{"type":"too.late"}')
+        assert await persister.wait(30) == EXIT_FATAL
+        assert await sql.fetchval("select count(*) from events") == before
+    finally:
+        await sql.execute("delete from generations where epoch = $1", generation.epoch + 1)
+        await persister.start()
+    await assert_agrees(log_stack, generation)
+
+
 @pytest.mark.parametrize(
     ("environment", "status"),
     [

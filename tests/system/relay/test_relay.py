@@ -12,6 +12,7 @@ from deploy.local.ports import free_ports
 from deploy.settings import SERVICES
 from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, uuid7
+from services.runtime.process import EXIT_FATAL
 from tests.stack.lockstep import Stack
 from tests.stack.process import Process
 from tests.stack.waiting import until
@@ -147,7 +148,7 @@ async def test_two_active_at_once_do_no_harm(
 
 async def test_each_half_alone(relay_stack: Stack, sql: asyncpg.Connection) -> None:
     relay = relay_stack.processes["relay"]
-    await relay.stop()
+    assert await relay.stop() == 0
     halves = {
         half: Process(
             half,
@@ -176,6 +177,23 @@ async def test_each_half_alone(relay_stack: Stack, sql: asyncpg.Connection) -> N
         for process in halves.values():
             await process.destroy()
         await relay.start()
+
+
+async def test_an_epoch_that_has_ended_keeps_its_rows(
+    relay_stack: Stack, generation: Generation, sql: asyncpg.Connection
+) -> None:
+    """What is published now belongs into the next epoch's directory."""
+    relay = relay_stack.processes["relay"]
+    await sql.execute("insert into generations (epoch, record) values ($1, '')", generation.epoch + 1)
+    try:
+        await sql.execute("insert into outbox (topic, key) values ('directory', 'user:nobody')")
+        await sql.execute("notify outbox")
+        assert await relay.wait(30) == EXIT_FATAL
+        assert await sql.fetchval("select count(*) from outbox") == 1
+    finally:
+        await sql.execute("delete from generations where epoch = $1", generation.epoch + 1)
+        await relay.start()
+    await until_outbox_is_empty(sql)
 
 
 async def test_a_body_that_fits_nowhere_stops_only_its_channel(
