@@ -25,7 +25,7 @@ OUTBOX_DONE: Final = Counter(
 )
 REBUILDS: Final = Counter(
     "lockstep_persister_rebuilds",
-    "How often the fold was thrown away and rebuilt from PostgreSQL, by why (start, database, log, position).",
+    "How often the fold was thrown away and rebuilt from PostgreSQL, by why (database, log, position: another persister wrote).",
     ["reason"],
 )
 BATCH_EVENTS: Final = Histogram(
