@@ -259,8 +259,8 @@ class LockstepClient:
 
     # --- the connection's host (client.connection.Host) ---------------------------------------------------------
 
-    async def credential(self, *, renew: bool) -> Credential:
-        return await self._source.credential(renew=renew)
+    async def credential(self, *, renew: bool, doubt: bool) -> Credential:
+        return await self._source.credential(renew=renew, doubt=doubt)
 
     def apply(self, effects: Iterable[Effect]) -> Leave | None:
         leave: Leave | None = None

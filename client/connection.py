@@ -58,8 +58,11 @@ class Credential(NamedTuple):
 class Host(Protocol):
     """What a connection needs of the client it belongs to."""
 
-    async def credential(self, *, renew: bool) -> Credential:
-        """`renew`: the last token was refused. Raises LockstepError."""
+    async def credential(self, *, renew: bool, doubt: bool) -> Credential:
+        """`renew`: the last token was refused. `doubt`: none of the nodes answers; there may be new ones by now.
+
+        Raises LockstepError.
+        """
 
     def apply(self, effects: Iterable[Effect]) -> Leave | None:
         """Carry out the effects; gives the `Leave` among them."""
@@ -97,6 +100,7 @@ class Connection:
         self._read_on = asyncio.Event()
         self._leave_at: float | None = None
         self._leave: Leave | None = None
+        self._known: list[str] = []
         self._failed: set[str] = set()
 
     def wake(self) -> None:
@@ -108,10 +112,14 @@ class Connection:
         """Connect, resume, reconnect. Raises SessionEnded or NotLoggedIn when coming back is of no use."""
         attempt = 0
         refused_tokens = 0
+        unanswered = 0
         preferred: Sequence[str] = ()
         while True:
             try:
-                credential = await self._host.credential(renew=refused_tokens > 0)
+                known = len(self._known)
+                credential = await self._host.credential(
+                    renew=refused_tokens > 0, doubt=unanswered >= known > 0
+                )
             except NotLoggedIn:
                 raise
             except LockstepError as error:
@@ -123,6 +131,7 @@ class Connection:
             node = self._choose(preferred, credential.nodes)
             self._host.show_state(State(name="connecting", node=node))
             welcomed_at, end = await self._connection(node, credential.token)
+            unanswered = 0 if welcomed_at is not None else unanswered + 1
             steady = welcomed_at is not None and time.monotonic() - welcomed_at >= STEADY_S
             close = _meaning(end.code)
             if end.code == CLOSES["unauthenticated"].code and refused_tokens < _TOKENS_TRIED:
@@ -148,13 +157,13 @@ class Connection:
 
     def _choose(self, preferred: Sequence[str], nodes: Sequence[str]) -> str:
         """Any node, but none that has just failed while there is another one."""
-        known = list(dict.fromkeys([*preferred, *self._session.nodes, *nodes]))
+        self._known = list(dict.fromkeys([*preferred, *self._session.nodes, *nodes]))
         untried = [node for node in preferred if node not in self._failed] or [
-            node for node in known if node not in self._failed
+            node for node in self._known if node not in self._failed
         ]
         if not untried:
             self._failed.clear()
-            untried = known
+            untried = self._known
         return self._rng.choice(untried)
 
     async def _pause(self, attempt: int, reason: str) -> None:

@@ -236,7 +236,8 @@ async def test_chat_survives_everything_and_says_so(breakable: Stack, tmp_path: 
         await breakable.start("node-2")
         await chat.shows("nothing is missing")
         await chat.shows("Ada Lovelace: are you there?")
-        assert chat.text.count("nothing is missing") == 1
+        # A line each time that it was away: it may have reached the other node before that died too.
+        assert chat.text.count("nothing is missing") <= 2
         # Known names and a kept token are enough for a new command, too.
         assert (await command.ok("send", "general", "the web app is away")).out.startswith("#general ")
         await chat.shows("Ada Lovelace: the web app is away")

@@ -167,6 +167,18 @@ async def test_the_web_app_is_not_needed_to_come_back_nor_to_begin_with_a_kept_t
             assert (await posted).seq == 1
 
 
+async def test_kept_addresses_that_nobody_answers_at_are_asked_for_again() -> None:
+    async with node() as gone:
+        pass
+    async with node() as one:
+        web = Web(one)
+        it = client(web, realtime=realtime(gone))
+        entering = asyncio.create_task(it.__aenter__())
+        assert (await (await one.peer()).welcome({})).token == "token-1"
+        await entering
+        await it.aclose()
+
+
 async def test_without_a_token_it_waits_for_the_web_app() -> None:
     async with node() as one:
         web = Web(one)
