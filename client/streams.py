@@ -170,17 +170,14 @@ class Streams:
         return Lacking(self.epoch, self.cursors[channel], filling.to)
 
     def filled(self, channel: str, epoch: int, events: Iterable[RawEvent]) -> list[Effect]:
-        """Take a page of history for the gap in `channel`, ascending. Stops silently at a hole: ask `lacking` again."""
+        """Take a page of history for the gap in `channel`, ascending. Behind a hole nothing is taken: ask `lacking` again."""
         filling = self._filling.get(channel)
         if filling is None or epoch != self.epoch or self.deaf:
             return []
         effects: list[Effect] = []
         for event in events:
-            cursor = self.cursors[channel]
-            if event.seq == cursor + 1:
+            if event.seq == self.cursors[channel] + 1:
                 effects.append(self._show_raw(channel, event))
-            elif event.seq > cursor + 1:
-                break
         if self.cursors[channel] >= filling.to:
             del self._filling[channel]
             effects += [

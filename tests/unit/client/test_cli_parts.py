@@ -151,9 +151,21 @@ def test_json_keeps_the_body_as_it_was() -> None:
     assert read["sender_name"] == "Grace"
 
 
-COMMANDS = (
-    ["signup", "login", "logout", "whoami", "accept-invite", "chat", "send", "tail", "history", "channels", "users", "invite", "verify"]
-)
+COMMANDS = [
+    "signup",
+    "login",
+    "logout",
+    "whoami",
+    "accept-invite",
+    "chat",
+    "send",
+    "tail",
+    "history",
+    "channels",
+    "users",
+    "invite",
+    "verify",
+]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

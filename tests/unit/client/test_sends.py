@@ -166,6 +166,19 @@ def test_expired_and_absent_is_born_again_at_the_logs_time() -> None:
     assert (again.id, again.text) == (reborn.new_id, "one")
 
 
+def test_what_is_old_waits_for_the_verdict_on_what_was_born_again_before_it() -> None:
+    it = Clocked(pipeline=3)
+    ticket = it.sends.post(C, "one")
+    it.sends.post(C, "two")
+    one, _ = it.out()
+    it.sends.disconnected()
+    it.now = OLD_S + 50
+    it.out()
+    it.refuse(one.frame, "expired", head=0, now=T0_MS + int(it.now * 1000))
+    it.sends.absent(ticket, it.now)
+    assert it.texts() == ["one"]
+
+
 def test_expired_and_found_is_acknowledged() -> None:
     it = Clocked()
     ticket, frame = expired(it)
