@@ -23,7 +23,7 @@ class OrderConflict(Exception):
 
 
 class WrongEpoch(Exception):
-    """PostgreSQL's newest generation is not the log's."""
+    """PostgreSQL's newest epoch is not the log's, or it lacks a partition of it."""
 
 
 class StartingPoint:
@@ -41,12 +41,6 @@ class StartingPoint:
 _FETCH: Final = 5_000
 
 _NEWEST_EPOCH: Final = "select max(epoch) from generations"
-
-_ADD_PARTITIONS: Final = """
-insert into log_partitions (epoch, partition, next_offset, now_ms)
-select $1, unnest($2::smallint[]), 0, 0
-on conflict do nothing
-"""
 
 _PARTITIONS: Final = """
 select partition, next_offset, now_ms, last_offset, last_append_ms, last_id
@@ -99,20 +93,18 @@ async def read_starting_point(
 ) -> StartingPoint:
     """Rebuild the folds of these partitions from one moment of PostgreSQL; the log is not asked.
 
-    A partition that was never stored begins at offset 0. Raises WrongEpoch.
+    Raises WrongEpoch, also when PostgreSQL has no position in one of them.
     """
     chosen = sorted(partitions)
-    async with connection.transaction():
+    folds: dict[int, PartitionFold] = {}
+    last: dict[int, LastRecord | None] = {}
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
         newest = await connection.fetchval(_NEWEST_EPOCH)
         if newest != generation.epoch:
             raise WrongEpoch(
                 f"the log is at epoch {generation.epoch}, PostgreSQL at {newest or 'none'}:"
                 " run `python -m services.bootstrap`, which says what to do"
             )
-        await connection.execute(_ADD_PARTITIONS, generation.epoch, chosen)
-    folds: dict[int, PartitionFold] = {}
-    last: dict[int, LastRecord | None] = {}
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
         for row in await connection.fetch(_PARTITIONS, generation.epoch, chosen):
             partition, next_offset = row["partition"], row["next_offset"]
             sequencer = await _sequencer(connection, generation, partition, row["now_ms"])
@@ -122,6 +114,11 @@ async def read_starting_point(
                 if row["last_offset"] is None
                 else LastRecord(row["last_offset"], row["last_append_ms"], row["last_id"])
             )
+    if missing := [partition for partition in chosen if partition not in folds]:
+        # Where they begin, and with which clock, was written when the epoch was made; it cannot be guessed.
+        raise WrongEpoch(
+            f"PostgreSQL has no position in partitions {missing} of epoch {generation.epoch}: restore log_partitions"
+        )
     return StartingPoint(folds, last)
 
 

@@ -154,6 +154,22 @@ async def test_an_epoch_that_has_ended_is_not_written_to(
     await assert_agrees(log_stack, generation)
 
 
+async def test_a_position_that_is_missing_is_not_guessed(
+    log_stack: Stack, generation: Generation, sql: asyncpg.Connection
+) -> None:
+    persister = log_stack.processes["persister"]
+    await assert_agrees(log_stack, generation)
+    await persister.stop()
+    kept = await sql.fetch("delete from log_partitions where partition = 1 returning *")
+    try:
+        assert await exit_status(persister) == EXIT_FATAL
+        assert "no position in partitions [1]" in persister.tail()
+    finally:
+        await sql.copy_records_to_table("log_partitions", records=kept, columns=list(kept[0].keys()))
+        await persister.start()
+    await assert_agrees(log_stack, generation)
+
+
 @pytest.mark.parametrize(
     ("environment", "status"),
     [
