@@ -174,6 +174,8 @@ class Crosscheck:
                     where, self._seen(book, elsewhere),
                 )  # fmt: skip
             return
+        if self._only_told_lacking(book, seq):
+            return
         self.lost_everywhere += 1
         self._findings.add(
             "acked_nowhere",
@@ -182,6 +184,13 @@ class Crosscheck:
             f"{show_id(id)}, acknowledged to {stream.name} as {seq}",
             where,
         )
+
+    def _only_told_lacking(self, book: Book, seq: int) -> bool:
+        """Whether clients are the only witnesses, and one was told that it lacks this number: it may be elsewhere."""
+        if self.log.epochs or self.database.read or self.readings:
+            return False
+        views = (stream.views.get((book.epoch, book.channel)) for stream in self._streams)
+        return any(view.lacks(seq) for view in views if view is not None)
 
     def _missing(self, book: Book, first: int, last: int, acked: str, other: str, where: str) -> None:
         """Every fact of this run is missing in `where`."""
@@ -301,8 +310,9 @@ class Crosscheck:
             if not event.added:
                 removals.append(seq)
                 removed_at = removed_at or seq
-            elif removed_at:
-                self._after_removal(book, stream, view, removed_at, seq - 1)
+            else:
+                # Whoever is added again may read all of it, and a node may hear of that before it comes to the
+                # removal in the sequence: only a removal that stood in the end can be held against what was shown.
                 removed_at = 0
         if removed_at:
             self._after_removal(book, stream, view, removed_at, view.shown.last)

@@ -58,7 +58,8 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "after_closed": Rule(Property.TOTAL_ORDER, "A client was shown an event after its view had been closed."),
     "after_removal": Rule(
-        Property.TOTAL_ORDER, "A client was shown its person's own removal, or what came after it."
+        Property.TOTAL_ORDER,
+        "A client was shown its person's own removal, or what came after it, and the person was not added again.",
     ),
     "gap_lies": Rule(Property.TOTAL_ORDER, "A gap does not say exactly what is lacking."),
     "opened_lies": Rule(Property.TOTAL_ORDER, "An open view was opened again at another place."),

@@ -132,6 +132,11 @@ def shown_after_closed(world: World, rng: Random) -> bool:
     return True
 
 
+def _added_again(world: World, channel: str, seq: int, user: str) -> bool:
+    later = (json.loads(stored.body) for stored in world.events[channel][seq:])
+    return any(body["type"] == "members.added" and user in body["user_ids"] for body in later)
+
+
 @breaks("after_removal")
 def shown_the_own_removal(world: World, rng: Random) -> bool:
     if not shown_after_closed(world, rng):
@@ -144,7 +149,12 @@ def shown_the_own_removal(world: World, rng: Random) -> bool:
             and following[0].get("channel") == lines[index]["channel"]
         ):
             body = following[0]["event"]
-            if body["type"] == "members.removed" and lines[index]["user"] in body["user_ids"]:
+            user = lines[index]["user"]
+            if (
+                body["type"] == "members.removed"
+                and user in body["user_ids"]
+                and not _added_again(world, following[0]["channel"], following[0]["seq"], user)
+            ):
                 lines[index] = {**lines[index], "last_seq": following[0]["seq"]}
                 lines[index], lines[index + 1] = lines[index + 1], lines[index]
                 return True
