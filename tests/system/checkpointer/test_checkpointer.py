@@ -11,7 +11,6 @@ from services.eventlog.heads import Checkpoints, read_checkpoints
 from services.eventlog.probe import Probe
 from services.eventlog.replay import Replay
 from services.eventlog.sequencer import Checkpoint, LastRecord, Sequencer
-from services.eventlog.tail import Tail
 from services.eventlog.topics import admin_client, create_topics, epoch_topics
 from tests.stack.process import Process
 from tests.stack.servers import Postgres
@@ -19,7 +18,7 @@ from tests.stack.waiting import until
 from tests.system.checkpointer.conftest import Ground, NewCheckpointer
 from tests.system.conftest import Factory
 from tests.system.eventlog.test_replay import node, write_traffic
-from tests.system.eventlog.writing import channel_in, messages, until_current, whole_log, write
+from tests.system.eventlog.writing import channel_in, messages, whole_log, write
 
 FATAL = 70
 
@@ -192,17 +191,6 @@ async def test_a_wiped_log_stops_it_loudly(ground: Ground, new_checkpointer: New
     process.spawn()
     assert await process.wait(60) == FATAL
     assert "wiped or truncated" in process.tail()
-
-
-async def follow(ground: Ground, tail: Tail, stop: asyncio.Event) -> dict[int, int]:
-    """A live node's tail, until told: it must never meet a hole."""
-    counts: dict[int, int] = {}
-    while not stop.is_set():
-        for partition, records in (await tail.batch(100)).items():
-            counts[partition] = counts.get(partition, 0) + len(records)
-    for partition, records in (await until_current(tail)).items():
-        counts[partition] = counts.get(partition, 0) + len(records)
-    return counts
 
 
 async def test_retention_follows_progress_and_deletes_nothing_that_is_needed(
