@@ -57,7 +57,7 @@ class Api:
         self._http = http or httpx.AsyncClient(verify=not base_url.startswith("http://"), timeout=20.0)
         self._patience_s = patience_s
         self._rng = rng or random.Random()
-        self._refreshing = asyncio.Lock()
+        self._refreshing: asyncio.Task[Tokens] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,6 +68,9 @@ class Api:
         await self.aclose()
 
     async def aclose(self) -> None:
+        """Close connections, after a refresh that is under way."""
+        if self._refreshing is not None and not self._refreshing.done():
+            await asyncio.wait({self._refreshing})
         if self._own_http:
             await self._http.aclose()
 
@@ -152,13 +155,23 @@ class Api:
             raise
 
     async def _refresh(self, stale: Tokens) -> Tokens:
-        """New tokens instead of `stale`, unless somebody else got some meanwhile."""
-        async with self._refreshing, self.tokens.exclusive():
+        """New tokens instead of `stale`: one refresh for all who ask meanwhile.
+
+        It is a task of its own, because it must not be broken off: a refresh token is used up when the server has
+        seen it, and if the answer were thrown away the login would be lost.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh_now(stale), name="refresh tokens")
+            self._refreshing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._refreshing)
+
+    async def _refresh_now(self, stale: Tokens) -> Tokens:
+        async with self.tokens.exclusive():
             current = self.tokens.load()
             if current is None:
                 raise not_logged_in()
             if current.access_token != stale.access_token:
-                return current
+                return current  # another client of this store has refreshed meanwhile
             body = {"refresh_token": current.refresh_token}
             try:
                 answer = await self._request("POST", "/v1/auth/refresh", TokenReply, body, None, {})

@@ -14,6 +14,7 @@ from client.errors import LockstepError, NotLoggedIn
 from client.rest import RestClient
 
 _RENEW_EVERY_S: Final = 60.0
+_DOUBT_S: Final = 2.0
 
 
 class Realtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +45,9 @@ class RealtimeSource:
             known = await self._fetch(None)
         elif doubt:
             try:
-                known = await self._fetch(0.0)
-            except LockstepError:
+                async with asyncio.timeout(_DOUBT_S):
+                    known = await self._fetch(0.0)
+            except (LockstepError, TimeoutError):
                 pass  # the nodes that are known may come back
         return Credential(known.token, known.nodes)
 

@@ -13,11 +13,8 @@ RETRY_MS = 6_000
 
 
 @pytest.fixture(scope="package")
-async def breakable(session_folder: Path) -> AsyncIterator[Stack]:
-    """Tests may kill its processes, and start again what they killed.
-
-    Its epoch has short windows and its nodes small rings, so that ids expire and gaps come within seconds.
-    """
+async def own_stack(session_folder: Path) -> AsyncIterator[Stack]:
+    """Its epoch has short windows and its nodes small rings, so that ids expire and gaps come within seconds."""
     environment = {
         "LOCKSTEP_RETRY_MS": str(RETRY_MS),
         "LOCKSTEP_FUTURE_MS": "3000",
@@ -28,3 +25,10 @@ async def breakable(session_folder: Path) -> AsyncIterator[Stack]:
     }
     async with lockstep_stack(session_folder / "client", environment=environment) as running:
         yield running
+
+
+@pytest.fixture
+async def breakable(own_stack: Stack) -> AsyncIterator[Stack]:
+    """`own_stack`, whose processes a test may kill; what it leaves dead is started again after it."""
+    yield own_stack
+    await own_stack.start()

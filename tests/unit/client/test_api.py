@@ -100,6 +100,30 @@ async def test_twenty_calls_with_an_ended_token_refresh_once() -> None:
     assert kept.refresh_token == "refresh-2"
 
 
+async def test_a_refresh_is_not_broken_off_with_the_call_that_began_it() -> None:
+    begun = asyncio.Event()
+    answer = asyncio.Event()
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/auth/refresh":
+            begun.set()
+            await answer.wait()
+            return fresh_tokens(2)
+        return problem("unauthenticated", 401)
+
+    store = tokens()
+    caller = Api("http://test", store, http=httpx.AsyncClient(transport=httpx.MockTransport(handle)))
+    calling = asyncio.create_task(caller.call("GET", "/x", Answer))
+    await begun.wait()
+    calling.cancel()
+    closing = asyncio.create_task(caller.aclose())
+    answer.set()
+    await closing
+    kept = store.load()
+    assert kept is not None
+    assert kept.refresh_token == "refresh-2"
+
+
 async def test_a_token_about_to_end_is_refreshed_before_it_is_used() -> None:
     script = Script(fresh_tokens(2), OK)
     await api(script, tokens(seconds=3)).call("GET", "/x", Answer)
