@@ -297,6 +297,8 @@ class Conversation(RuleBasedStateMachine):
             return
         for channel in CHANNELS:
             self.server.add(channel)
+            # A swallowed event shows at the next one, so there has to be a next one.
+            self.others_say(channel, "the last word")
         for _ in range(400):
             if not self.server.connected:
                 self.connect(0)
