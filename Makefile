@@ -33,9 +33,13 @@ clean: ## stop, and remove data, logs and secrets (asks; YES=1 does not)
 demo: runtime ## 20 people talk, things are killed in the middle, and everything is verified (needs `make up`)
 	@$(VENV)/python -m deploy.demo $(ARGS)
 
-test: ## every test, on servers of its own beside a running stack (ARGS="-k name" for some)
+# Tests wait more than they compute, so more of them run side by side than there are cores; a file stays together.
+WORKERS ?= 4
+
+test: ## every test, on servers of its own beside a running stack (ARGS="-k name" for some, WORKERS=0: one after another)
 	@deploy/environment.sh dev
-	@$(VENV)/python -m pytest $(ARGS)
+	@$(VENV)/python -m deploy.local fetch
+	@$(VENV)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 conformance: ## the Autobahn WebSocket suite (RFC 6455) against our connection class (needs CPython 2.7: pyenv install 2.7.18)
 	@deploy/environment.sh dev

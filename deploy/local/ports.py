@@ -9,6 +9,13 @@ import socket
 import psutil
 
 _given: set[int] = set()
+_range = (20_000, 32_000)
+
+
+def choose_between(low: int, high: int) -> None:
+    """From here on `free_ports` gives ports of this range only, so that processes side by side can keep apart."""
+    global _range
+    _range = (low, high)
 
 
 def free_ports(count: int) -> list[int]:
@@ -16,7 +23,7 @@ def free_ports(count: int) -> list[int]:
     (a restarted server finds its own port again). Never the same one twice in this process."""
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(*_range)
         if port not in _given and is_free(port):
             _given.add(port)
             found.append(port)

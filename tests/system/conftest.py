@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,12 +19,17 @@ from typing import Any, TypeVar
 
 import pytest
 
-from deploy.local import secrets
+from deploy.local import ports, secrets
 from tests.stack.lockstep import Stack, lockstep_stack
 from tests.stack.proxy import Proxy, proxy
 from tests.stack.servers import Database, Kafka, Postgres, kafka_broker, postgres_server
 
 T = TypeVar("T")
+
+# Tests run in several processes: each chooses its ports where no other one does.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+ports.choose_between(20_000 + 1_500 * (_worker % 8), 20_000 + 1_500 * (_worker % 8 + 1))
+
 Factory = Callable[..., Awaitable[T]]
 
 
