@@ -21,6 +21,8 @@ from tests.system.client.conftest import RETRY_MS
 from tests.system.client.people import joined, owner
 from tests.system.conftest import Factory
 
+MOST_GROWN = 4_000_000
+
 
 async def texts_of(rest: RestClient, channel: str, head: int) -> list[str]:
     """Every message of a channel as history has it, oldest first."""
@@ -134,7 +136,7 @@ async def test_a_slow_application_costs_no_memory_and_misses_nothing(breakable: 
     grace = await joined(breakable, ada, "Grace")
     text = "x" * 11_000
     count = 2_000
-    async with ada.client() as speaker, grace.client(buffer_events=50) as slow:
+    async with ada.client(buffer_events=50) as speaker, grace.client(buffer_events=50) as slow:
         channel = (await speaker.create_channel("room")).channel.id
         await speaker.rest.add_members(channel, [grace.user_id])
         await until(lambda: channel in slow.cursors, 30)
@@ -153,8 +155,10 @@ async def test_a_slow_application_costs_no_memory_and_misses_nothing(breakable: 
             grown = tracemalloc.get_traced_memory()[0] - level
         finally:
             tracemalloc.stop()
-        # Both clients live in this process; the speaker's own events are bounded in the same way.
-        assert grown < 20_000_000 < count * len(text)
+        # Both clients live in this process, and neither looks. Each may hold two buffers of 50 events (the speaker,
+        # because it waits for answers) and what the WebSocket library has read: far below the 20 MB said meanwhile.
+        print(f"grown by {grown} bytes, {held} events read ahead")
+        assert grown < MOST_GROWN
         vias: dict[str, int] = {}
         async with asyncio.timeout(120):
             expected = start + 1
