@@ -129,6 +129,10 @@ class Connection:
                 attempt += 1
                 continue
             node = self._choose(preferred, credential.nodes)
+            if node is None:
+                await self._pause(attempt, "no channel server is known")
+                attempt += 1
+                continue
             self._host.show_state(State(name="connecting", node=node))
             welcomed_at, end = await self._connection(node, credential.token)
             unanswered = 0 if welcomed_at is not None else unanswered + 1
@@ -155,8 +159,8 @@ class Connection:
             await self._pause(attempt, end.reason)
             attempt += 1
 
-    def _choose(self, preferred: Sequence[str], nodes: Sequence[str]) -> str:
-        """Any node, but none that has just failed while there is another one."""
+    def _choose(self, preferred: Sequence[str], nodes: Sequence[str]) -> str | None:
+        """Any node, but none that has just failed while there is another one; None when none is known."""
         self._known = list(dict.fromkeys([*preferred, *self._session.nodes, *nodes]))
         untried = [node for node in preferred if node not in self._failed] or [
             node for node in self._known if node not in self._failed
@@ -164,7 +168,7 @@ class Connection:
         if not untried:
             self._failed.clear()
             untried = self._known
-        return self._rng.choice(untried)
+        return self._rng.choice(untried) if untried else None
 
     async def _pause(self, attempt: int, reason: str) -> None:
         pause = delay_s(attempt, self._rng)

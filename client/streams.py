@@ -111,6 +111,9 @@ class Streams:
                     effects += self._lack(channel, head)
             else:
                 effects += self._open(channel, head)
+        # A channel that was not named is always listed while one is a member of it.
+        for channel in [c for c in self.cursors if c not in self._named and c not in frame.heads]:
+            effects += self._close(channel, last_seq=self.cursors[channel])
         return effects
 
     def opened(self, frame: frames.Opened) -> list[Effect]:

@@ -246,9 +246,11 @@ def test_more_channels_than_one_message_can_name_are_caught_up_by_rest() -> None
     frame = frames.encode_frame(frames.Connect(token="t" * 4096, resume=resume))
     assert len(frame) <= frames.MAX_MESSAGE_BYTES
     assert len(frame) > RESUME_BYTES / 2
-    unnamed = next(name for name in names if name not in resume.channels)
-    effects = streams.welcome(welcome({unnamed: 2}))
-    assert effects == [Lacks(unnamed, 1, 2), FillGap(unnamed)]
+    unnamed, left, *others = [name for name in names if name not in resume.channels]
+    effects = streams.welcome(welcome({unnamed: 2, **dict.fromkeys(others, 0)}))
+    # What was not named is listed while one is a member of it; `left` is not.
+    assert effects[:2] == [Lacks(unnamed, 1, 2), FillGap(unnamed)]
+    assert shown(effects[2:]) == [Closed(channel=left, last_seq=0)]
 
 
 def test_deaf_nothing_is_shown_and_the_resume_brings_it() -> None:
