@@ -158,6 +158,7 @@ class Appender:
         if lane.task is None:
             # It starts in the loop's next round, so that what is appended in this one shares a batch.
             lane.task = asyncio.create_task(self._carry(lane), name=f"append {self._topic} {lane.partition}")
+            lane.task.add_done_callback(lambda task: self._carried(lane, task))
         return future
 
     async def flush(self) -> None:
@@ -194,6 +195,13 @@ class Appender:
                 if not waiting.future.done():
                     waiting.future.set_result(None)
         lane.task = None
+
+    def _carried(self, lane: _Lane, task: asyncio.Task[None]) -> None:
+        """A task that ended by what `_carry` does not expect is a failed batch too; the lane must not stay jammed."""
+        if lane.task is task:
+            lane.task = None
+            error = "cancelled" if task.cancelled() else repr(task.exception())
+            self._fail(f"{self._topic}, partition {lane.partition}: {error}")
 
     def _take(self, lane: _Lane, producer: AIOKafkaProducer) -> object:
         """Move as much of the queue into a batch as fits."""

@@ -101,5 +101,7 @@ class DirectoryHalf:
                 .where(OutboxRow.position == func.any(positions))
                 .where(newest == self._generation.epoch)
             )
-        if removed.rowcount == 0:
+            # Nothing removed: another relay may have been faster, which does no harm.
+            epoch = None if removed.rowcount else await connection.scalar(select(newest))
+        if epoch is not None and epoch != self._generation.epoch:
             raise WrongEpoch(f"epoch {self._generation.epoch} has ended: restart this process")
