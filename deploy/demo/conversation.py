@@ -17,7 +17,6 @@ from deploy.demo.people import Crowd, Person
 from deploy.demo.texts import say
 from deploy.demo.together import together
 
-_PIPELINE: Final = 4
 _POLL_S: Final = 0.1
 
 
@@ -43,7 +42,6 @@ class Member:
             person.tokens,
             recorder=recorder,
             name="lockstep-demo",
-            pipeline=_PIPELINE,
             on_state=self._noted,
         )
         self.node = ""
