@@ -7,6 +7,7 @@ import random
 import time
 
 from services.contract.generation import Generation
+from services.eventlog.errors import LogLost
 from services.eventlog.heads import Checkpoints, read_checkpoints
 from services.eventlog.probe import Probe
 from services.eventlog.replay import Replay
@@ -206,7 +207,11 @@ async def test_retention_follows_progress_and_deletes_nothing_that_is_needed(
         ends = await ends_of(ground)
         persisted = {p: max(persisted[p], ends[p] // 2) for p in persisted}
         await persist_up_to(ground, persisted)
-        await node(ground.kafka.bootstrap, ground.generation)
+        try:
+            await node(ground.kafka.bootstrap, ground.generation)
+        except LogLost:
+            # Here nothing is too young to be deleted: a start that is slower than a retention run begins anew.
+            await node(ground.kafka.bootstrap, ground.generation)
         starts += 1
         begins = await begins_of(ground)
         assert all(begins[p] < max(1, persisted[p]) for p in begins), (begins, persisted)
