@@ -78,7 +78,9 @@ async def sign_up(http: httpx.AsyncClient, slug: str | None = None) -> Person:
         response = await http.post("/v1/workspaces", json=body)
         return None if response.status_code == 503 else response
 
-    return _person(http, ok(await until(answered, 15.0, what="signed up", every=0.5), 201))
+    response = await until(answered, 15.0, what="signed up", every=0.5)
+    assert response is not None
+    return _person(http, ok(response, 201))
 
 
 async def join(owner: Person, role: str = "member", name: str = "Mike Member") -> Person:
