@@ -175,14 +175,14 @@ def realtime(*nodes: Node) -> Realtime:
 
 @contextlib.asynccontextmanager
 async def connected(
-    where: Node, web: Web, heads: dict[str, int], **options: Any
+    where: Node, web: Web, heads: dict[str, int], *, nodes: list[str] | None = None, **options: Any
 ) -> AsyncIterator[tuple[LockstepClient, Peer]]:
-    """A client that has been welcomed by `where`, and its peer."""
+    """A client that has been welcomed by `where`, which named `nodes`, and its peer."""
     it = client(web, **options)
     entering = asyncio.create_task(it.__aenter__())
     try:
         peer = await where.peer()
-        await peer.welcome(heads)
+        await peer.welcome(heads, nodes=nodes)
         await entering
         yield it, peer
     finally:

@@ -47,10 +47,11 @@ async def test_a_broken_connection_is_resumed_and_what_was_under_way_sent_again_
 
 
 async def test_it_goes_to_the_other_node_when_its_own_is_gone() -> None:
-    async with node() as one, node() as two, connected(one, Web(one), {C: 0}) as (chat, peer):
-        await peer.send(frames.Welcome(
-            session="s", user="u", epoch=1, server_time=0, heartbeat_ms=9000, first_heartbeat_ms=9000, heads={}, nodes=[two.url],
-        ))  # fmt: skip
+    async with (
+        node() as one,
+        node() as two,
+        connected(one, Web(one), {C: 0}, nodes=[two.url]) as (chat, peer),
+    ):
         await peer.send(event(1))
         assert await seqs(chat, 1) == [1]
         assert one.server is not None
