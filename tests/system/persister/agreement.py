@@ -10,8 +10,8 @@ import asyncpg
 
 from services.contract.generation import Generation
 from tests.stack.lockstep import Stack
+from tests.stack.rawlog import Writers, dense, ends, folded, positions, stored, whole_log
 from tests.stack.waiting import until
-from tests.system.persister.rawlog import Writers, dense, ends, folded, positions, stored, whole_log
 
 
 async def assert_agrees(stack: Stack, generation: Generation, timeout: float = 60.0) -> int:

@@ -13,8 +13,8 @@ from deploy.settings import SERVICES
 from services.contract.generation import Generation
 from tests.stack.lockstep import Stack
 from tests.stack.process import Process
+from tests.stack.rawlog import Writers
 from tests.system.persister.agreement import assert_agrees, load, until_more_is_stored
-from tests.system.persister.rawlog import Writers
 
 PERSISTER = next(service for service in SERVICES if service.name == "persister")
 

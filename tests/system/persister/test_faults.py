@@ -16,9 +16,9 @@ from services.contract.ids import new_entity_id, new_event_id
 from services.runtime.process import EXIT_FATAL, EXIT_SETTINGS
 from tests.stack.lockstep import Stack
 from tests.stack.process import Process
+from tests.stack.rawlog import wall_ms
 from tests.stack.waiting import until
 from tests.system.persister.agreement import assert_agrees
-from tests.system.persister.rawlog import wall_ms
 
 POISON: list[tuple[bytes | None, str, bool]] = [
     (None, "unreadable", True),

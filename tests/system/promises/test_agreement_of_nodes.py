@@ -10,10 +10,10 @@ import msgspec
 from client import LockstepClient
 from services.eventlog.epoch import current_generation
 from services.eventlog.heads import read_checkpoints
+from tests.stack.crowd import crowd
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
 from tests.system.conftest import Factory
-from tests.system.promises.crowd import crowd
 
 
 async def test_nodes_from_different_checkpoints_agree_on_every_number(

@@ -17,10 +17,10 @@ from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
 from services.eventlog.appender import Appender
 from services.eventlog.epoch import current_generation
+from tests.stack.crowd import Crowd, Person, crowd
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
 from tests.system.conftest import Factory
-from tests.system.promises.crowd import Crowd, Person, crowd
 
 
 async def _sees_nothing(talkers: Crowd, removed: Person, channel: str, last: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from tests.stack.crowd import crowd
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
 from tests.system.conftest import Factory
-from tests.system.promises.crowd import crowd
 
 
 async def test_clients_move_by_themselves_and_nothing_is_lost(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from tests.stack.crowd import Crowd, crowd
 from tests.stack.lockstep import Stack
-from tests.system.promises.crowd import Crowd, crowd
 
 CHANNELS = 300
 

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 from client import LockstepClient
+from tests.stack.crowd import crowd
 from tests.stack.lockstep import Stack
 from tests.system.conftest import Factory
-from tests.system.promises.crowd import crowd
 
 
 async def test_talking_goes_on_and_everything_is_stored_afterwards(

@@ -9,10 +9,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.stack.crowd import Crowd, crowd
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
 from tests.system.conftest import Factory
-from tests.system.promises.crowd import Crowd, crowd
 
 KILLS = 10
 

@@ -13,9 +13,9 @@ from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, uuid7
 from services.eventlog.epoch import create_generation
 from tests.stack.lockstep import Stack, lockstep_stack
+from tests.stack.rawlog import Entry, wall_ms, whole_log
 from tests.stack.servers import kafka_broker
 from tests.stack.waiting import until
-from tests.system.persister.rawlog import Entry, wall_ms, whole_log
 from tests.system.relay.published import until_outbox_is_empty
 
 SHORT = Generation(epoch=1, partitions=2, retry_ms=3_000, future_ms=2_000)
