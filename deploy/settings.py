@@ -90,6 +90,18 @@ KAFKA_SETTINGS: Final[Mapping[str, str]] = {
     "group.initial.rebalance.delay.ms": "0",
 }
 
+KAFKA_CLUSTER_SETTINGS: Final[Mapping[str, str]] = {
+    # What three brokers or more have instead of the above: three copies, of which two must have a record before it
+    # is acknowledged. One broker may be lost without a pause, a second stops appends and loses nothing.
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "share.coordinator.state.topic.replication.factor": "3",
+    "share.coordinator.state.topic.min.isr": "2",
+}
+
 POSTGRES_INITDB: Final = (
     "--encoding=UTF8",
     "--locale-provider=builtin",

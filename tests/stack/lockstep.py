@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.local import secrets
@@ -149,9 +149,10 @@ async def _end(stack: Stack) -> None:
 
 
 def _site(kafka: str, postgres: Postgres, database: Database, secrets_dir: Path) -> Site:
+    """`kafka`: one address or several, separated by commas."""
     numbers = free_ports(len(LISTENERS))
     ports = {listener.setting: number for listener, number in zip(LISTENERS, numbers, strict=True)}
     ports[KAFKA.setting] = int(kafka.rpartition(":")[2])
     ports[POSTGRES.setting] = postgres.server.port
     assert all(node.listeners[0].setting in ports for node in NODES)
-    return local_site(ports, str(secrets_dir), database.name)
+    return replace(local_site(ports, str(secrets_dir), database.name), kafka=kafka)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.toolchain import Toolchain
 from deploy.settings import DATABASE_USER
 from tests.stack.process import Process
+from tests.stack.proxy import Proxy, proxy
 
 _numbers = itertools.count(1)
 
@@ -45,7 +46,8 @@ async def kafka_broker(
     chain = await asyncio.to_thread(broker_tools)
     client_port, controller_port = (port or free_ports(1)[0]), free_ports(1)[0]
     folder.mkdir(parents=True, exist_ok=True)
-    server = KafkaServer(chain, folder, client_port, controller_port, advertised)
+    inner_port = None if advertised is None else free_ports(1)[0]
+    server = KafkaServer(chain, folder, client_port, controller_port, advertised, inner_port)
     await asyncio.to_thread(server.prepare)
     process = Process("kafka", server.command(), folder / "kafka.log", ready=server.ready)
     try:
@@ -53,6 +55,57 @@ async def kafka_broker(
         yield Kafka(server.bootstrap, process)
     finally:
         await process.destroy()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Brokers by id (1, 2, 3), each with a copy of every topic; `proxies` stand between them and their clients."""
+
+    brokers: Mapping[int, Kafka]
+    proxies: Mapping[int, Proxy]
+
+    @property
+    def kafka(self) -> Kafka:
+        """The whole cluster for those who only want to connect; `process` is that of broker 1."""
+        bootstrap = ",".join(broker.bootstrap for broker in self.brokers.values())
+        return Kafka(bootstrap, self.brokers[1].process)
+
+
+@contextlib.asynccontextmanager
+async def kafka_cluster(folder: Path, *, proxied: bool = False) -> AsyncIterator[Cluster]:
+    """Three brokers, ready; killed at the end. Topics need LOCKSTEP_REPLICATION=3.
+
+    `proxied`: clients reach each of them through a proxy; brokers talk to each other past it.
+    """
+    chain = await asyncio.to_thread(broker_tools)
+    ids = (1, 2, 3)
+    voters = dict(zip(ids, free_ports(len(ids)), strict=True))
+    brokers: dict[int, Kafka] = {}
+    proxies: dict[int, Proxy] = {}
+    async with contextlib.AsyncExitStack() as owned:
+        for id in ids:
+            own = folder / f"broker-{id}"
+            own.mkdir(parents=True, exist_ok=True)
+            port, inner = free_ports(2)
+            if proxied:
+                proxies[id] = await owned.enter_async_context(proxy("127.0.0.1", port))
+            server = KafkaServer(
+                chain,
+                own,
+                port,
+                voters[id],
+                advertised=proxies[id].port if proxied else None,
+                inner_port=inner,
+                node_id=id,
+                voters=voters,
+            )
+            await asyncio.to_thread(server.prepare)
+            process = Process(f"kafka-{id}", server.command(), own / "kafka.log", ready=server.ready)
+            owned.push_async_callback(process.destroy)
+            brokers[id] = Kafka(server.bootstrap, process)
+            process.spawn()
+        await asyncio.gather(*(broker.process.wait_ready(90.0) for broker in brokers.values()))
+        yield Cluster(brokers, proxies)
 
 
 @dataclass(frozen=True, slots=True)
