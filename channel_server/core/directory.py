@@ -113,6 +113,10 @@ class Directory:
         known = self._channels.get(channel)
         return known is not None and known.archived
 
+    def knows_key(self, kid: str) -> bool:
+        """Whether the key has come, active or retired."""
+        return kid in self._key_versions
+
     def is_revoked(self, session_id: str) -> bool:
         return session_id in self._revoked
 

@@ -188,9 +188,10 @@ class Session(Subscriber):
             deadline = since + state.limits.connect_wait
             if now < deadline:
                 self._wait("connect", outcome.key, deadline, self._retry_connect(since, ""))
-                return
-            outcome = outcome.denied
-        if isinstance(outcome, Denied):
+            else:
+                self._write(Error(code="not_yet", message=outcome.message))
+                self.end("not_ready")
+        elif isinstance(outcome, Denied):
             self._write(Error(code="unauthenticated", message=outcome.message))
             self.end(outcome.close)
         elif len(state.delivery.of_user(outcome.user.id)) >= state.limits.connections_per_user:

@@ -97,7 +97,7 @@ _CLOSES = (
     CloseCode(4011, "flooding", True, "Far too many frames in spite of `slow_down`.", "Reconnect with back-off."),
     CloseCode(4012, "too_many_connections", True, "The node, the user or the address has too many connections.",
               "Reconnect with back-off, to another node."),
-    CloseCode(4013, "not_ready", True, "The node is starting or has lost the log.",
+    CloseCode(4013, "not_ready", True, "The node is starting, is behind, or has not heard yet of what the token builds on.",
               "Reconnect to another node, with back-off."),
 )  # fmt: skip
 

@@ -27,7 +27,7 @@ class InvalidToken(ValueError):
 
 
 class UnknownKey(InvalidToken):
-    """The token names a key, `kid`, that is not among those given: they may be a moment behind."""
+    """The token names a key, `kid`, that is not among those given: they may be behind. But for that it may be good."""
 
     def __init__(self, kid: str) -> None:
         super().__init__("signed with an unknown key")
@@ -60,21 +60,28 @@ def sign_token(key: Ed25519PrivateKey, kid: str, audience: Audience, claims: Cla
 def verify_token(
     token: str, audience: Audience, keys: Mapping[str, Ed25519PublicKey], *, now: float
 ) -> Claims:
-    """Check signature, audience, issuer and time. `now` in Unix seconds. Raises InvalidToken, saying why."""
+    """Check signature, audience, issuer and time. `now` in Unix seconds.
+
+    Raises InvalidToken, saying why: UnknownKey when nothing but the key is lacking.
+    """
     try:
-        kid = jwt.get_unverified_header(token).get("kid")
+        header = jwt.get_unverified_header(token)
+        kid = header.get("kid")
         if not isinstance(kid, str):
             raise InvalidToken("names no key")
+        if header.get("alg") != ALGORITHM:
+            raise InvalidToken("signed with another algorithm")
         key = keys.get(kid)
-        if key is None:
-            raise UnknownKey(kid)
         payload = jwt.decode(
             token,
-            key,
+            key or "",
             algorithms=[ALGORITHM],
             audience=audience,
             issuer=ISSUER,
             options={
+                "verify_signature": key is not None,
+                "verify_aud": True,
+                "verify_iss": True,
                 "require": ["exp", "iat", "sub", "aud", "iss"],
                 # judged below, by the clock that was passed in
                 "verify_exp": False,
@@ -92,4 +99,6 @@ def verify_token(
         raise InvalidToken("claims of the wrong type")
     if claims.expires + LEEWAY_S < now:
         raise InvalidToken("expired")
+    if key is None:
+        raise UnknownKey(kid)
     return claims

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from channel_server.core.limits import Limits
 from services.contract.codes import CLOSES
-from services.contract.directory import RevokedRecord
+from services.contract.directory import KeyRecord, RevokedRecord
 from services.contract.events import MembersAdded, MembersRemoved, MessagePosted
 from services.contract.ids import new_event_id
 from tests.unit.channel_server.fakes import channel_id, user_id
-from tests.unit.channel_server.world import GENERATION, World, types
+from tests.unit.channel_server.world import GENERATION, PEM, World, types
 
 ANN, BOB = user_id(1), user_id(2)
 ROOM, OTHER = channel_id(1), channel_id(2)
@@ -87,12 +87,39 @@ def test_a_person_a_moment_ahead_of_the_directory_connects_all_the_same(world: W
     assert types(client.hears()) == ["welcome"]
 
 
-def test_an_unknown_key_and_an_unknown_person_are_waited_for_but_not_for_long(world: World) -> None:
-    nobody, unsigned = world.client(user_id(9)), world.client(ANN)
-    assert nobody.connects() == []
+def test_what_may_be_news_is_waited_for_but_not_for_long_and_never_refused_for_good(world: World) -> None:
+    """The relay may be down for longer than anybody waits: a new person, a new key, a reactivated account."""
+    world.user(BOB, active=False)
+    nobody, unsigned, reactivated = world.client(user_id(9)), world.client(ANN), world.client(BOB, "ses_new")
+    assert nobody.connects() == reactivated.connects() == []
     assert unsigned.connects(kid="other") == []
-    world.passes(5.5)
-    assert nobody.ended() == unsigned.ended() == code("unauthenticated")
+    world.passes(4.5)
+    assert nobody.ended() is unsigned.ended() is reactivated.ended() is None
+    world.passes(1)
+    for client in (nobody, unsigned, reactivated):
+        assert [frame["code"] for frame in client.hears()] == ["not_yet"]
+        assert client.ended() == code("not_ready")
+    assert CLOSES["not_ready"].reconnect
+    assert len(world.node.state.waits) == 0
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"lifetime": -10}, {"audience": "access"}, {"kid": "retired"}],
+    ids=lambda claims: next(iter(claims)),
+)
+def test_what_no_news_can_mend_is_final_whatever_the_key(world: World, claims: dict[str, Any]) -> None:
+    world.tell(KeyRecord(kid="retired", public_key=PEM, active=False, version=next(world.versions)))
+    client = world.client(ANN)
+    client.connects(**{"kid": "other", **claims})
+    assert client.ended() == code("unauthenticated")
+
+
+def test_a_known_keys_name_under_another_signature_is_final(world: World) -> None:
+    head, body, _ = world.token(ANN, "ses_1").split(".")
+    client = world.client(ANN)
+    client.says({"type": "connect", "token": f"{head}.{body}.{'A' * 86}"})
+    assert client.ended() == code("unauthenticated")
 
 
 def test_deactivation_and_revocation_end_live_sessions_and_bar_new_ones(world: World) -> None:
@@ -102,10 +129,10 @@ def test_deactivation_and_revocation_end_live_sessions_and_bar_new_ones(world: W
     assert anns.ended() == code("deactivated")
     assert bobs.ended() == code("session_revoked")
     assert others.ended() is None
+    world.revoke("ses_1")  # as a deactivation does
     late = world.client(ANN)
     late.connects()
-    world.passes(5.5)
-    assert late.ended() == code("deactivated")
+    assert late.ended() == code("session_revoked")
     again = world.client(BOB, "ses_b")
     again.connects()
     assert again.ended() == code("session_revoked")

@@ -19,7 +19,7 @@ from services.contract.envelope import Envelope, digest_of, partition_of
 from services.contract.events import Event, encode_event
 from services.contract.generation import Generation
 from services.contract.ids import born_ms, new_event_id
-from services.contract.tokens import Claims, sign_token
+from services.contract.tokens import Audience, Claims, sign_token
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Sequencer
 from tests.unit.channel_server.fakes import FakeClock, FakeLink, FakeLog
@@ -108,10 +108,16 @@ class World:
         self.tell(RevokedRecord(session_id=session, until_ms=1 << 50, version=next(self.versions)))
 
     def token(
-        self, user: str, session: str, lifetime: int = 3600, workspace: str = WORKSPACE, kid: str = "k"
+        self,
+        user: str,
+        session: str,
+        lifetime: int = 3600,
+        workspace: str = WORKSPACE,
+        kid: str = "k",
+        audience: Audience = "realtime",
     ) -> str:
         now = self.clock.wall_ms() // 1000
-        return sign_token(KEY, kid, "realtime", Claims(user, workspace, session, now + lifetime), now=now)
+        return sign_token(KEY, kid, audience, Claims(user, workspace, session, now + lifetime), now=now)
 
     # the log
 
