@@ -29,6 +29,8 @@ class WebSettings(LogSettings, DatabaseSettings):
     web_access_token_s: Annotated[int, Field(ge=5, le=MAX_LIFETIME_S)] = 15 * 60
     web_realtime_token_s: Annotated[int, Field(ge=5, le=MAX_LIFETIME_S)] = MAX_LIFETIME_S
     web_refresh_token_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
+    web_refresh_grace_s: Annotated[int, Field(ge=0, le=600)] = 60
+    """How long a used refresh token may be presented again, for an answer that was lost; 0: not at all."""
     web_invite_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
 
     web_login_limit: RateLimit = "20/minute"

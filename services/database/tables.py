@@ -128,12 +128,20 @@ class Session(Base):
 
 
 class RefreshToken(Base):
-    """One use each; a second use of the same token revokes the session. Only the SHA-256 is stored."""
+    """One use each; web_app.auth.service.refresh says what a second use does. Only the SHA-256 is stored.
+
+    `parent_hash`: the token that this one was given for; null for a log-in's first. It usually has one successor,
+    and more only when its answer was lost or several asked at once.
+    """
 
     __tablename__ = "refresh_tokens"
-    __table_args__ = (Index("ix_refresh_tokens_session_id", "session_id"),)
+    __table_args__ = (
+        Index("ix_refresh_tokens_session_id", "session_id"),
+        Index("ix_refresh_tokens_parent_hash", "parent_hash"),
+    )
 
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    parent_hash: Mapped[bytes | None]
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     expires_at: Mapped[dt.datetime]
     used_at: Mapped[dt.datetime | None]

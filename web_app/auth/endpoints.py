@@ -37,7 +37,10 @@ async def log_in(wanted: LogIn, parts: PartsOfApp, address: ClientAddress) -> Re
     responses=problems("refresh_invalid", "refresh_reused", "too_large", public=True),
 )
 async def refresh(wanted: Refresh, parts: PartsOfApp) -> Response:
-    """Each refresh token is good once. A second use ends the session: somebody else may hold the token."""
+    """Each refresh token is good once. A second use ends the session: somebody else may hold the token.
+
+    Only within a minute, and before a new one was used, may it be traded again, for an answer that was lost.
+    """
     return reply(await service.refresh(parts, wanted))
 
 

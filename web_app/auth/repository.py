@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.contract.tokens import Claims
@@ -102,19 +102,31 @@ async def add_session(db: AsyncConnection, session_id: str, user_id: str, device
 
 
 async def add_refresh_token(
-    db: AsyncConnection, token_hash: bytes, session_id: str, expires_at: dt.datetime
+    db: AsyncConnection,
+    token_hash: bytes,
+    session_id: str,
+    expires_at: dt.datetime,
+    parent_hash: bytes | None,
 ) -> None:
     await db.execute(
-        insert(RefreshToken).values(token_hash=token_hash, session_id=session_id, expires_at=expires_at)
+        insert(RefreshToken).values(
+            token_hash=token_hash, session_id=session_id, expires_at=expires_at, parent_hash=parent_hash
+        )
     )
 
 
-async def lock_refresh_token(db: AsyncConnection, token_hash: bytes) -> AnyRow | None:
-    """The token with its session and person; a second use of it waits here until the first has committed."""
+async def lock_refresh_token(db: AsyncConnection, token_hash: bytes, grace_s: int) -> AnyRow | None:
+    """The token with its session, both locked, and person; `just_used`: used, at most `grace_s` seconds ago.
+
+    Another use of any of the session's tokens waits here until this one has committed.
+    """
+    just_used = RefreshToken.used_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, grace_s)
     found = await db.execute(
         select(
             RefreshToken.session_id,
+            RefreshToken.parent_hash,
             RefreshToken.used_at,
+            func.coalesce(just_used, False).label("just_used"),
             (RefreshToken.expires_at <= func.now()).label("expired"),
             Session.user_id,
             Session.revoked_at,
@@ -124,25 +136,27 @@ async def lock_refresh_token(db: AsyncConnection, token_hash: bytes) -> AnyRow |
         .join(Session, Session.id == RefreshToken.session_id)
         .join(User, User.id == Session.user_id)
         .where(RefreshToken.token_hash == token_hash)
-        .with_for_update(of=RefreshToken)
+        .with_for_update(of=(RefreshToken, Session))
     )
     return found.one_or_none()
 
 
-async def use_refresh_token(db: AsyncConnection, token_hash: bytes, session_id: str) -> bool:
-    """Mark the token used and its session alive; False when the session has been revoked in the meantime."""
-    alive = await db.execute(
-        update(Session)
-        .where(Session.id == session_id, Session.revoked_at.is_(None))
-        .values(last_used_at=func.now())
-        .returning(Session.id)
+async def successor_was_used(db: AsyncConnection, token_hash: bytes) -> bool:
+    """Whether any token that was given for this one has been used. The caller holds the session's lock."""
+    used = select(RefreshToken.token_hash).where(
+        RefreshToken.parent_hash == token_hash, RefreshToken.used_at.is_not(None)
     )
-    if alive.one_or_none() is None:
-        return False
+    return bool(await db.scalar(select(exists(used))))
+
+
+async def use_refresh_token(db: AsyncConnection, token_hash: bytes, session_id: str) -> None:
+    """Mark the token used, unless it is already, and its session alive. The caller holds their locks."""
+    await db.execute(update(Session).where(Session.id == session_id).values(last_used_at=func.now()))
     await db.execute(
-        update(RefreshToken).where(RefreshToken.token_hash == token_hash).values(used_at=func.now())
+        update(RefreshToken)
+        .where(RefreshToken.token_hash == token_hash, RefreshToken.used_at.is_(None))
+        .values(used_at=func.now())
     )
-    return True
 
 
 async def list_sessions(db: AsyncConnection, user_id: str, after: str, limit: int) -> Sequence[AnyRow]:

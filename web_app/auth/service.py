@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from web_app.auth import repository
 from web_app.auth.schemas import LoggedIn, LogIn, Refresh, Tokens
 from web_app.auth.sessions import end_sessions, hash_of_sent, issue_tokens, start_session
@@ -40,21 +42,43 @@ async def log_in(parts: Parts, wanted: LogIn, address: str) -> LoggedIn:
 
 
 async def refresh(parts: Parts, wanted: Refresh) -> Tokens:
-    """Raises ApiError refresh_invalid, refresh_reused; the latter after having ended the session."""
+    """Trade a refresh token for new tokens.
+
+    A token is good for one use, and a second one is taken for theft, because two hold it (RFC 9700, 4.14.2): the
+    session ends. But an answer can be lost, and two processes with one token store can ask at once; so a token used
+    at most `web_refresh_grace_s` ago is traded again as long as no successor of it has been used. All successors
+    stay good until one is used, since nobody knows which of them arrived; from then on the token and the other
+    successors are outdated, and presenting any of them ends the session. So two who hold a session between them
+    cannot both go on: when the second one trades a token of theirs, at the next refresh at the latest, both are out.
+
+    Raises ApiError refresh_invalid, refresh_reused; the latter after having ended the session.
+    """
     token_hash = hash_of_sent(wanted.refresh_token)
     async with parts.database.transaction() as db:
-        found = await repository.lock_refresh_token(db, token_hash)
+        found = await repository.lock_refresh_token(db, token_hash, parts.settings.web_refresh_grace_s)
         if found is None or found.expired or found.revoked_at is not None or not found.active:
             raise ApiError("refresh_invalid")
-        if found.used_at is None:
-            if not await repository.use_refresh_token(db, token_hash, found.session_id):
-                raise ApiError("refresh_invalid")
+        if await _is_current(db, token_hash, found):
+            await repository.use_refresh_token(db, token_hash, found.session_id)
             return await issue_tokens(
-                db, parts.keys, parts.settings, found.user_id, found.workspace_id, found.session_id
+                db,
+                parts.keys,
+                parts.settings,
+                found.user_id,
+                found.workspace_id,
+                found.session_id,
+                token_hash,
             )
         await end_sessions(db, found.user_id, "reuse", found.session_id)
     # Only now, when that is committed.
     raise ApiError("refresh_reused")
+
+
+async def _is_current(db: AsyncConnection, token_hash: bytes, found: AnyRow) -> bool:
+    """Whether nobody has gone on from a token that excludes this one."""
+    if found.used_at is None:
+        return found.parent_hash is None or not await repository.successor_was_used(db, found.parent_hash)
+    return found.just_used and not await repository.successor_was_used(db, token_hash)
 
 
 def user_shown(row: AnyRow) -> User:

@@ -50,11 +50,12 @@ async def issue_tokens(
     user_id: str,
     workspace_id: str,
     session_id: str,
+    parent_hash: bytes | None = None,
 ) -> Tokens:
-    """The next pair of tokens of a session."""
+    """The next pair of tokens of a session, in exchange for the refresh token with `parent_hash`."""
     refresh_token = new_secret()
     expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=settings.web_refresh_token_s)
-    await repository.add_refresh_token(db, hash_of(refresh_token), session_id, expires_at)
+    await repository.add_refresh_token(db, hash_of(refresh_token), session_id, expires_at, parent_hash)
     now = int(time.time())
     lifetime = settings.web_access_token_s
     access_token = keys.sign("access", Claims(user_id, workspace_id, session_id, now + lifetime), now=now)

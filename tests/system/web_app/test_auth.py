@@ -141,9 +141,52 @@ async def test_refreshing_rotates(owner: Person) -> None:
     ok(await _refresh(owner, fresh["refresh_token"]))
 
 
-async def test_a_refresh_token_used_twice_ends_its_session_and_no_other(
-    owner: Person, sql: asyncpg.Connection
+async def test_a_refresh_whose_answer_was_lost_can_be_repeated(owner: Person) -> None:
+    sent = owner.tokens["refresh_token"]
+    lost = [ok(await _refresh(owner, sent)) for _ in range(2)]
+    arrived = ok(await _refresh(owner, sent))
+    owner.tokens = arrived
+    ok(await owner.get("/v1/me"))
+    owner.tokens = ok(await _refresh(owner, arrived["refresh_token"]))
+    ok(await owner.get("/v1/me"))
+    assert all(each["session_id"] == arrived["session_id"] for each in lost)
+
+
+@pytest.mark.parametrize("outdated", ["the token itself", "an earlier successor", "a later successor"])
+async def test_once_a_successor_was_used_every_older_refresh_token_ends_the_session(
+    owner: Person, outdated: str
 ) -> None:
+    sent = owner.tokens["refresh_token"]
+    earlier, used, later = [ok(await _refresh(owner, sent))["refresh_token"] for _ in range(3)]
+    newest = ok(await _refresh(owner, used))
+    presented = {"the token itself": sent, "an earlier successor": earlier, "a later successor": later}
+    refused(await _refresh(owner, presented[outdated]), "refresh_reused")
+    refused(await _refresh(owner, newest["refresh_token"]), "refresh_invalid")
+    owner.tokens = newest
+    refused(await owner.get("/v1/me"), "unauthenticated")
+
+
+async def test_the_grace_counts_from_the_first_use(owner: Person, sql: asyncpg.Connection) -> None:
+    sent = owner.tokens["refresh_token"]
+    ok(await _refresh(owner, sent))
+
+    async def age(seconds: int) -> None:
+        await sql.execute(
+            "update refresh_tokens set used_at = used_at - make_interval(secs => $1)"
+            " where session_id = $2 and used_at is not null",
+            seconds, owner.session_id,
+        )  # fmt: skip
+
+    await age(40)
+    ok(await _refresh(owner, sent))
+    await age(40)
+    refused(await _refresh(owner, sent), "refresh_reused")
+
+
+async def test_a_refresh_token_used_twice_ends_its_session_and_no_other(
+    new_web: NewWeb, sql: asyncpg.Connection
+) -> None:
+    owner = await sign_up((await new_web(web_refresh_grace_s=0)).http)
     other = await log_in(owner)
     before = await outbox_end(sql)
     stolen = owner.tokens["refresh_token"]
