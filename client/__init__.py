@@ -18,7 +18,7 @@ from client.errors import (
     UnexpectedReply,
     Unreachable,
 )
-from client.model import Ack, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
+from client.model import Ack, CatchingUp, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
 from client.realtime import Realtime
 from client.recorder import Recorder
 from client.rest import RestClient
@@ -27,6 +27,7 @@ from client.tokens import MemoryTokens, Tokens, TokenStore
 __all__ = [
     "Ack",
     "ApiError",
+    "CatchingUp",
     "ChannelEvent",
     "ClientClosed",
     "Closed",

@@ -33,7 +33,7 @@ from client.errors import (
     SendRefused,
     Unreachable,
 )
-from client.model import Ack, ChannelEvent, MessageEvent, Opened, Shown
+from client.model import Ack, CatchingUp, ChannelEvent, MessageEvent, Opened, Shown
 from client.realtime import Realtime, RealtimeSource
 from client.recorder import Recorder
 from client.records import ChannelReply
@@ -67,12 +67,16 @@ class LockstepClient:
     realtime        what an earlier client was given, so that not even the first connection needs the web app
     on_realtime     called with each new one, to keep it
     on_state        called with each change of the connection's state; must not block
+    on_catching_up  called when a channel begins to be held back because what it lacks cannot be fetched now; must not
+                    block
     recorder        writes down what is sent and shown, for `lockstep verify`
     name            what this client calls itself to the server
     buffer_events, buffer_bytes     how much is received ahead of the application; beyond that nothing is read
     pipeline        how many sends of one channel may be under way at once. With 1 messages are numbered in the order
                     in which they were posted, whatever happens
     patience_s      how long REST calls are repeated while the web app cannot answer
+    fill_within_s   how long what was missed in a channel is asked for in vain, and the channel held back, before it is
+                    given up and shown as a `Gap`
     connect_within_s    how long entering waits for the first connection; None: for ever
     http            an httpx client to share
     """
@@ -85,12 +89,14 @@ class LockstepClient:
         realtime: Realtime | None = None,
         on_realtime: Callable[[Realtime], None] | None = None,
         on_state: Callable[[State], None] | None = None,
+        on_catching_up: Callable[[CatchingUp], None] | None = None,
         recorder: Recorder | None = None,
         name: str = "lockstep-python",
         buffer_events: int = 1000,
         buffer_bytes: int = 4 << 20,
         pipeline: int = 1,
         patience_s: float = 10.0,
+        fill_within_s: float = 60.0,
         connect_within_s: float | None = 30.0,
         http: httpx.AsyncClient | None = None,
         rng: random.Random | None = None,
@@ -105,7 +111,15 @@ class LockstepClient:
         self._session = Session(rng=self._rng, pipeline=pipeline)
         self._buffer = ReceiveBuffer(buffer_events, buffer_bytes, self._drained)
         self._connection = Connection(self._session, self._buffer, self, name=name, rng=self._rng)
-        self._errands = Errands(self.rest, self._session, self._buffer, self._rng, self._learnt)
+        self._errands = Errands(
+            self.rest,
+            self._session,
+            self._buffer,
+            self._rng,
+            self._learnt,
+            fill_within_s=fill_within_s,
+            on_catching_up=on_catching_up,
+        )
         self._futures: dict[int, asyncio.Future[Ack]] = {}
         self._directory_at: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,6 +177,11 @@ class LockstepClient:
     def cursors(self) -> dict[str, int]:
         """The last seq received of every open channel."""
         return self._session.cursors
+
+    @property
+    def catching_up(self) -> dict[str, CatchingUp]:
+        """The channels that are held back now, because what they lack cannot be fetched."""
+        return dict(self._errands.catching_up)
 
     @property
     def realtime(self) -> Realtime | None:

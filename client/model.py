@@ -67,20 +67,35 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """`first` .. `last` (both included) were missed and cannot be fetched: you are no longer in the channel or logged in.
+    """`first` .. `last` (both included) were missed and could not be fetched; the stream goes on behind them.
 
-    Other gaps are never seen: they are filled before anything later of the channel is shown.
+    `reason` is a sentence: history cannot be read by you (any more), does not have them, or did not answer for too
+    long. In the last case `history` may give them later. Other gaps are never seen: they are filled before anything
+    later of the channel is shown.
     """
 
     channel: str
     first: int
     last: int
+    reason: str = ""
 
 
 class Reset(msgspec.Struct, frozen=True, kw_only=True):
     """The log was replaced: all seqs seen so far belong to another epoch. Refetch by REST what is on show."""
 
     epoch: int
+
+
+class CatchingUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel is held back: `first` .. `last` were missed, and history does not give them now, because of `reason`.
+
+    Nothing of the channel is shown until they are fetched, or given up and shown as a `Gap`. `last` may grow.
+    """
+
+    channel: str
+    first: int
+    last: int
+    reason: str
 
 
 Shown = MessageEvent | ChannelEvent | Opened | Closed | Gap | Reset

@@ -108,6 +108,7 @@ class Recorder:
             case Closed():
                 self.write("closed", channel=event.channel, last_seq=event.last_seq)
             case Gap():
-                pass  # written as `gap` when it was announced; what is lacking shows by its absence
+                # It was written when it was announced, but has grown if too much came behind it.
+                self.lacks(event.channel, event.first, event.last)
             case Reset():
                 self.write("reset", epoch=event.epoch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from client.errors import UnexpectedReply
 from client.model import RawEvent
 from client.rest import PAGE, RestClient
 from client.sends import Found, Question
@@ -15,16 +16,21 @@ _EARLIEST_MS: Final = 600_000
 `future_ms`, one minute by default, with room to spare)."""
 
 
-async def find_in_history(rest: RestClient, question: Question, user_id: str) -> Found | None:
+async def find_in_history(
+    rest: RestClient, question: Question, user_id: str, epoch: int | None
+) -> Found | None:
     """Read backwards from `question.head` (or the newest) to where the message cannot stand any more.
 
     None proves that it is not there, if `head` was given. Raises what `RestClient.events` raises; `not_yet` while
-    history does not reach up to `head`.
+    history does not reach up to `head`; UnexpectedReply when history is of another epoch than `epoch`, to which
+    `head` belongs: its numbers prove nothing.
     """
     earliest = born_ms(question.id) - _EARLIEST_MS
     before = None if question.head is None else question.head + 1
     while before is None or before > question.after + 1:
         page = await rest.events(question.channel, before=before, limit=PAGE, at_least=question.head)
+        if epoch is not None and page.epoch != epoch:
+            raise UnexpectedReply(f"History is of epoch {page.epoch}, the channel servers are in {epoch}.")
         for event in reversed(page.events):
             if event.seq <= question.after or event.at < earliest:
                 return None

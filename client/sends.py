@@ -24,6 +24,9 @@ OLD_S: Final = 90.0
 VERDICT_S: Final = 15.0
 """A send without any verdict for this long means that the connection is given up and the send repeated elsewhere."""
 
+_REPLACED: Final = "log_replaced"
+"""Why a message is looked for, where other reasons are the codes of refusals."""
+
 _ASK_HISTORY: Final = frozenset({"expired", "number_unknown", "id_reused"})
 """Only history knows whether the message is stored."""
 
@@ -181,6 +184,8 @@ class Sends:
         post = self._by_id.get(frame.id)
         if post is None or post.channel != frame.channel:
             return []
+        if post.is_ is _Is.ASKED and post.refused == _REPLACED:
+            return []  # of the log that is gone: nothing has been sent to the new one yet
         self._drop(post)
         ack = Ack(
             epoch=epoch,
@@ -279,16 +284,22 @@ class Sends:
                 post.is_ = _Is.QUEUED
 
     def log_replaced(self, now: float) -> list[Effect]:
-        """Another epoch, whose window knows nothing of earlier ids: what was tried before is looked for in history."""
+        """Another epoch, whose window knows nothing of earlier ids: what was tried before is looked for in history.
+
+        Verdicts of the old epoch are void, also that an id has expired: `head` and `now` belong to a log that is gone.
+        What is being looked for already is looked for anew: whoever asks must compare `look_up` before he answers.
+        """
         effects: list[Effect] = []
         for post in self._by_ticket.values():
             post.after = 0
-            if post.attempts and post.is_ is not _Is.ASKED:
+            if not post.attempts:
+                continue
+            if post.is_ is not _Is.ASKED:
                 post.is_ = _Is.ASKED
-                post.refused = "log_replaced"
-                post.head = post.now_ms = None
-                post.refused_at = now
                 effects.append(LookUp(post.ticket))
+            post.refused = _REPLACED
+            post.head = post.now_ms = None
+            post.refused_at = now
         return effects
 
     def unsettled(self) -> list[tuple[int, str, str]]:

@@ -223,9 +223,9 @@ class Session:
         """A page of history for the gap, ascending by seq."""
         return self._streams.filled(channel, epoch, events)
 
-    def unfillable(self, channel: str) -> Sequence[Effect]:
-        """The gap in this channel cannot be filled, because nobody is logged in to read history."""
-        return self._streams.unfillable(channel)
+    def unfillable(self, channel: str, reason: str = "") -> Sequence[Effect]:
+        """The gap in this channel is given up, because of `reason`."""
+        return self._streams.unfillable(channel, reason)
 
     def look_up(self, ticket: int) -> Question | None:
         return self._sends.look_up(ticket)

@@ -23,6 +23,7 @@ HELD_BYTES: Final = 1 << 20
 RESUME_BYTES: Final = frames.MAX_MESSAGE_BYTES - 8 * 1024
 """What the channels named in one `connect` may take of the largest message; the token needs the rest."""
 
+_LEFT: Final = "You were no longer in the channel."
 _OVERHEAD: Final = 200  # bytes that an event holds beside its body: ids, object headers
 
 
@@ -188,12 +189,12 @@ class Streams:
             ]
         return effects
 
-    def unfillable(self, channel: str) -> list[Effect]:
-        """History cannot be read and never will be: say so, and go on behind the gap."""
+    def unfillable(self, channel: str, reason: str = "") -> list[Effect]:
+        """History does not give what is lacking, because of `reason`: say so, and go on behind the gap."""
         filling = self._filling.pop(channel, None)
         if filling is None or self.deaf:
             return []
-        gap = Gap(channel=channel, first=self.cursors[channel] + 1, last=filling.to)
+        gap = Gap(channel=channel, first=self.cursors[channel] + 1, last=filling.to, reason=reason)
         self.cursors[channel] = self._seen[channel] = filling.to
         return [Show(gap, _OVERHEAD), *(self._show(held, "live") for held in filling.held)]
 
@@ -206,7 +207,8 @@ class Streams:
         shown = self._seen.get(channel, 0)
         effects: list[Effect] = []
         if filling is not None:
-            effects.append(Show(Gap(channel=channel, first=shown + 1, last=filling.end), _OVERHEAD))
+            gap = Gap(channel=channel, first=shown + 1, last=filling.end, reason=_LEFT)
+            effects.append(Show(gap, _OVERHEAD))
         assert self.epoch is not None
         start = max(head, shown)  # a node a little behind must not show again what another one has shown
         self.cursors[channel] = self._seen[channel] = start
@@ -219,7 +221,8 @@ class Streams:
         effects: list[Effect] = []
         if filling is not None:
             last = max(filling.end, last_seq)
-            effects.append(Show(Gap(channel=channel, first=cursor + 1, last=last), _OVERHEAD))
+            gap = Gap(channel=channel, first=cursor + 1, last=last, reason=_LEFT)
+            effects.append(Show(gap, _OVERHEAD))
         effects.append(Show(Closed(channel=channel, last_seq=cursor), _OVERHEAD))
         return effects
 

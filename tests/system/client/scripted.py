@@ -163,7 +163,7 @@ class Web:
 
 def client(web: Web, **options: Any) -> LockstepClient:
     tokens = Tokens(access_token="a", refresh_token="r", expires_at=time.time() + 900)
-    http = httpx.AsyncClient(transport=httpx.MockTransport(web))
+    http = options.pop("http", None) or httpx.AsyncClient(transport=httpx.MockTransport(web))
     options.setdefault("rng", random.Random(1))
     options.setdefault("patience_s", 0.2)
     return LockstepClient("http://web", MemoryTokens(tokens), http=http, **options)

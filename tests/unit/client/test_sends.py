@@ -251,6 +251,27 @@ def test_after_the_log_was_replaced_what_had_been_tried_is_looked_for_first() ->
     assert it.out()[0].frame.id == frame.id
 
 
+def test_after_the_log_was_replaced_the_old_ones_proof_is_void() -> None:
+    it = Clocked()
+    ticket, frame = expired(it)
+    assert it.sends.log_replaced(it.now) == []  # it is being looked for already
+    assert it.sends.look_up(ticket) == Question(C, frame.id, 0, None)
+    assert (
+        it.sends.absent(ticket, it.now) == []
+    )  # not born again: nothing has proven that this id cannot appear
+    it.now = CAP_S
+    assert it.out()[0].frame.id == frame.id
+
+
+def test_after_the_log_was_replaced_an_ack_of_the_old_one_is_void() -> None:
+    it = Clocked()
+    ticket = it.sends.post(C, "one")
+    frame = it.out()[0].frame
+    it.sends.log_replaced(it.now)
+    assert it.ack(frame) == []
+    assert it.sends.look_up(ticket) is not None
+
+
 def test_without_a_verdict_it_becomes_overdue_but_not_while_nothing_could_be_read() -> None:
     it = Clocked()
     it.sends.post(C, "one")

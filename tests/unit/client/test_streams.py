@@ -171,7 +171,7 @@ def test_a_gap_that_nobody_may_fill_is_told_and_the_stream_goes_on_behind_it() -
     streams = opened()
     streams.gap(frames.Gap(channel=C, from_=1, to=2))
     streams.event(live(3))
-    assert shown(streams.unfillable(C)) == [Gap(channel=C, first=1, last=2), 3]
+    assert shown(streams.unfillable(C, "because")) == [Gap(channel=C, first=1, last=2, reason="because"), 3]
 
 
 def test_closed_says_up_to_where_it_was_shown() -> None:
@@ -186,7 +186,7 @@ def test_closed_in_the_middle_of_a_gap_tells_what_is_lacking() -> None:
     streams.gap(frames.Gap(channel=C, from_=1, to=2))
     streams.event(live(3))
     assert shown(streams.closed(frames.Closed(channel=C, last_seq=3))) == [
-        Gap(channel=C, first=1, last=3),
+        Gap(channel=C, first=1, last=3, reason="You were no longer in the channel."),
         Closed(channel=C, last_seq=0),
     ]
 
