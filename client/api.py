@@ -13,12 +13,15 @@ import httpx
 import msgspec
 
 from client.backoff import delay_s
-from client.errors import ApiError, NotLoggedIn, UnexpectedReply, Unreachable
+from client.errors import ApiError, LockstepError, NotLoggedIn, UnexpectedReply, Unreachable
 from client.records import TokenReply
 from client.tokens import MemoryTokens, Tokens, TokenStore
 from services.contract.codes import ERRORS
 
 T = TypeVar("T")
+
+_REFRESH_TIMEOUT_S: Final = 10.0
+"""The server takes a refresh token once more only for a minute, so an answer must not be waited for too long."""
 
 _EARLY_S: Final = 10.0  # an access token that ends so soon is refreshed before it is used
 _LOGIN_AGAIN: Final = frozenset({"refresh_invalid", "refresh_reused"})
@@ -58,6 +61,7 @@ class Api:
         self._patience_s = patience_s
         self._rng = rng or random.Random()
         self._refreshing: asyncio.Task[Tokens] | None = None
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,6 +73,7 @@ class Api:
 
     async def aclose(self) -> None:
         """Close connections, after a refresh that is under way."""
+        self._closing = True
         if self._refreshing is not None and not self._refreshing.done():
             await asyncio.wait({self._refreshing})
         if self._own_http:
@@ -172,16 +177,57 @@ class Api:
                 raise not_logged_in()
             if current.access_token != stale.access_token:
                 return current  # another client of this store has refreshed meanwhile
-            body = {"refresh_token": current.refresh_token}
             try:
-                answer = await self._request("POST", "/v1/auth/refresh", TokenReply, body, None, {})
+                answer = await self._exchanged(current.refresh_token)
             except ApiError as error:
-                if error.code in _LOGIN_AGAIN or error.code == "unauthenticated":
-                    raise not_logged_in(error) from error
-                raise
+                if error.code not in _LOGIN_AGAIN and error.code != "unauthenticated":
+                    raise
+                newest = self.tokens.load()
+                if newest is not None and newest.refresh_token != current.refresh_token:
+                    return newest  # of somebody who shares the store, but not its lock
+                raise not_logged_in(error) from error
             fresh = tokens_of(answer)
             self.tokens.save(fresh)
             return fresh
+
+    async def _exchanged(self, refresh_token: str) -> TokenReply:
+        """Trade the refresh token in, again if there is no answer: the server gives the same one twice for a while.
+
+        At least once again when it may have arrived, however little patience there is, because if it did, it must
+        not wait. Raises _Unsent when nobody answers: the call that this is for has not left yet.
+        """
+        deadline = time.monotonic() + self._patience_s
+        attempt = 0
+        while True:
+            arrived = True
+            try:
+                return await self._request(
+                    "POST",
+                    "/v1/auth/refresh",
+                    TokenReply,
+                    {"refresh_token": refresh_token},
+                    None,
+                    {},
+                    timeout_s=_REFRESH_TIMEOUT_S,
+                )
+            except _Unsent as error:
+                failure: LockstepError = error
+                arrived = False
+            except Unreachable as error:
+                failure = _Unsent(str(error))
+            except UnexpectedReply as error:
+                failure = error
+            except ApiError as error:
+                if not error.retry and error.status < 500:
+                    raise
+                failure = error
+            dictated = failure.retry_after_ms if isinstance(failure, ApiError) else None
+            pause = delay_s(attempt, self._rng, dictated_ms=dictated)
+            late = time.monotonic() + pause >= deadline and not (arrived and attempt == 0)
+            if late or self._closing:
+                raise failure
+            attempt += 1
+            await asyncio.sleep(pause)
 
     async def _request(
         self,
@@ -191,6 +237,8 @@ class Api:
         body: Mapping[str, object] | None,
         params: Mapping[str, object] | None,
         headers: Mapping[str, str],
+        *,
+        timeout_s: float | None = None,
     ) -> T:
         content = None if body is None else msgspec.json.encode(body)
         sent_headers = dict(headers)
@@ -199,7 +247,12 @@ class Api:
         wanted: dict[str, Any] = {k: v for k, v in (params or {}).items() if v is not None}
         try:
             response = await self._http.request(
-                method, self.base_url + path, content=content, params=wanted, headers=sent_headers
+                method,
+                self.base_url + path,
+                content=content,
+                params=wanted,
+                headers=sent_headers,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _Unsent(f"Cannot reach {self.base_url}: {_reason(error)}.") from error

@@ -14,6 +14,7 @@ from client.errors import LockstepError, NotLoggedIn
 from client.rest import RestClient
 
 _RENEW_EVERY_S: Final = 60.0
+_RENEW_AGAIN_S: Final = 20.0
 _DOUBT_S: Final = 2.0
 
 
@@ -36,12 +37,12 @@ class RealtimeSource:
         self.known = known
 
     async def credential(self, *, renew: bool, doubt: bool) -> Credential:
-        """The token at hand while it lasts. Raises LockstepError when there is none and none can be had.
+        """The token at hand while it lasts and names a node. Raises LockstepError when there is none to be had.
 
         `renew`: it was refused, so get another. `doubt`: get another if the web app answers at once.
         """
         known = self.known
-        if renew or known is None or known.expires_at <= time.time():
+        if renew or known is None or known.expires_at <= time.time() or not known.nodes:
             known = await self._fetch(None)
         elif doubt:
             try:
@@ -54,15 +55,20 @@ class RealtimeSource:
     async def keep_fresh(self) -> None:
         """Have a new token long before the old one ends. Ends when nobody is logged in (any more)."""
         fetched = time.time()
+        least = _RENEW_EVERY_S
         while True:
             half = fetched if self.known is None else (fetched + self.known.expires_at) / 2
-            await asyncio.sleep(max(_RENEW_EVERY_S, half - time.time()))
+            await asyncio.sleep(max(least, half - time.time()))
             try:
                 await self._fetch(0.0)
             except NotLoggedIn:
                 return
             except LockstepError:
-                continue  # the web app is away: what is left of the token is for such times
+                # The web app is away: what is left of the token is for such times. Soon again, because a refresh
+                # whose answer was lost can only be repeated for a minute.
+                least = _RENEW_AGAIN_S
+                continue
+            least = _RENEW_EVERY_S
             fetched = time.time()
 
     async def _fetch(self, patience_s: float | None) -> Realtime:

@@ -193,6 +193,21 @@ async def test_without_a_token_it_waits_for_the_web_app() -> None:
         await it.aclose()
 
 
+@pytest.mark.parametrize("kept", [False, True])
+async def test_while_no_node_is_known_it_waits_and_connects_when_the_web_app_names_one(kept: bool) -> None:
+    web = Web()
+    it = client(web, realtime=realtime() if kept else None)
+    entering = asyncio.create_task(it.__aenter__())
+    await until(lambda: it.state.name == "waiting" and it.state.reason == "no channel server is known")
+    assert not entering.done()
+    async with node() as one:
+        web.nodes = (one,)
+        await (await one.peer()).welcome({})
+        await entering
+        assert it.state.name == "connected"
+        await it.aclose()
+
+
 async def test_nobody_there_is_said_in_time() -> None:
     async with node() as gone:
         pass

@@ -6,16 +6,20 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 
 from client.api import Api
+from client.cli.profile import Profile, Saved
 from client.errors import ApiError, NotLoggedIn, UnexpectedReply, Unreachable
+from client.records import User, Workspace
 from client.rest import RestClient
 from client.tokens import MemoryTokens, Tokens
 from services.contract.ids import is_event_id
+from tests.stack.waiting import until
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -235,3 +239,131 @@ async def test_what_does_not_speak_the_api_is_told_apart() -> None:
     assert caught.value.retry
     with pytest.raises(UnexpectedReply):
         await Api("nonsense", tokens()).call("GET", "/x", Answer)
+
+
+def refreshing(
+    *answers: httpx.Response | Exception,
+) -> tuple[Callable[[httpx.Request], httpx.Response], list[str]]:
+    """A web app that takes access-2 alone and answers refreshes in turn; and the refresh tokens that it was given."""
+    script = Script(*answers)
+    given: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/auth/refresh":
+            given.append(msgspec.json.decode(request.content)["refresh_token"])
+            return script(request)
+        return (
+            OK if request.headers["authorization"] == "Bearer access-2" else problem("unauthenticated", 401)
+        )
+
+    return handle, given
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.ReadTimeout("silence"),
+        httpx.ReadError("reset"),
+        httpx.RemoteProtocolError("cut"),
+        httpx.ConnectError("refused"),
+        problem("database_unavailable", 503),
+        problem("internal", 500),
+        httpx.Response(500, text="<html>"),
+        httpx.Response(502, text="<html>"),
+    ],
+    ids=lambda trouble: str(getattr(trouble, "status_code", type(trouble).__name__)),
+)
+async def test_a_refresh_without_an_answer_is_repeated_with_the_same_token(
+    trouble: httpx.Response | Exception,
+) -> None:
+    handle, given = refreshing(trouble, trouble, fresh_tokens(2))
+    store = tokens()
+    assert await api(handle, store).call("POST", "/x", Answer) == Answer(True)
+    assert given == ["refresh-1"] * 3
+    kept = store.load()
+    assert kept is not None
+    assert kept.refresh_token == "refresh-2"
+
+
+async def test_a_refresh_that_may_have_arrived_is_repeated_even_without_patience() -> None:
+    handle, given = refreshing(httpx.ReadTimeout("silence"), fresh_tokens(2))
+    assert await api(handle, patience_s=0).call("GET", "/x", Answer) == Answer(True)
+    assert given == ["refresh-1"] * 2
+
+
+async def test_a_refresh_that_nobody_answers_does_not_log_out() -> None:
+    handle, given = refreshing(*[httpx.ReadTimeout("silence")] * 2, fresh_tokens(2))
+    store = tokens()
+    caller = api(handle, store, patience_s=0)
+    with pytest.raises(Unreachable):
+        await caller.call("GET", "/x", Answer)
+    assert await caller.call("GET", "/x", Answer) == Answer(True)
+    assert given == ["refresh-1"] * 3
+
+
+async def test_a_refusal_of_the_refresh_is_not_repeated() -> None:
+    handle, given = refreshing(problem("refresh_invalid", 401))
+    with pytest.raises(NotLoggedIn):
+        await api(handle).call("GET", "/x", Answer)
+    assert given == ["refresh-1"]
+
+
+async def test_tokens_that_another_one_has_saved_meanwhile_are_used_when_the_refresh_comes_too_late() -> None:
+    """Of a store whose lock the other one does not hold."""
+    store = tokens()
+    given: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/auth/refresh":
+            given.append(msgspec.json.decode(request.content)["refresh_token"])
+            newer = Tokens(access_token="access-2", refresh_token="refresh-2", expires_at=time.time() + 900)
+            store.save(newer)
+            return problem("refresh_reused", 401)
+        return (
+            OK if request.headers["authorization"] == "Bearer access-2" else problem("unauthenticated", 401)
+        )
+
+    assert await api(handle, store).call("GET", "/x", Answer) == Answer(True)
+    assert given == ["refresh-1"]
+    kept = store.load()
+    assert kept is not None
+
+
+async def test_closing_does_not_wait_for_a_web_app_that_is_away() -> None:
+    handle, given = refreshing(problem("database_unavailable", 503))
+    caller = api(handle, patience_s=60)
+    calling = asyncio.create_task(caller.call("GET", "/x", Answer))
+    await until(lambda: given)
+    async with asyncio.timeout(5):
+        await caller.aclose()
+    calling.cancel()
+
+
+async def test_two_commands_that_share_a_profile_refresh_once(tmp_path: Path) -> None:
+    """Each as in a process of its own: another store object, another lock file handle. Rotation is strict here."""
+    user = User(id="usr", name="Ada", email="", role="member")
+    workspace = Workspace(id="ws", slug="acme", name="Acme")
+    first = tokens().load()
+    assert first is not None
+    Profile("default", tmp_path).log_in(
+        Saved(url="http://test", tokens=first, user=user, workspace=workspace)
+    )
+    good = {"refresh": "refresh-1", "access": ""}
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/auth/refresh":
+            given = msgspec.json.decode(request.content)["refresh_token"]
+            if given != good["refresh"]:
+                return problem("refresh_reused", 401)
+            good.update(refresh="refresh-2", access="access-2")
+            await asyncio.sleep(0.2)
+            return fresh_tokens(2)
+        if request.headers["authorization"] == f"Bearer {good['access']}":
+            return OK
+        return problem("unauthenticated", 401)
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(handle))
+    callers = [Api("http://test", Profile("default", tmp_path), http=http) for _ in range(4)]
+    assert (
+        await asyncio.gather(*(caller.call("GET", "/x", Answer) for caller in callers)) == [Answer(True)] * 4
+    )
