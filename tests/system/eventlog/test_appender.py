@@ -9,6 +9,7 @@ from collections import defaultdict
 from functools import partial
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
@@ -227,3 +228,40 @@ async def test_a_frozen_broker_fails_appends_in_time_and_is_used_again_when_it_t
     order, _ = await shown(broker.bootstrap, generation)
     assert order == [m.id for m in batch]
     assert failures
+
+
+@pytest.mark.parametrize("end", ["error", "cancelled"])
+async def test_a_lane_that_ends_by_what_nobody_expects_fails_like_a_batch_and_is_not_jammed(
+    kafka: Kafka, generation: Generation, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    failures: list[str] = []
+    first, second, third = messages(3, [channel_in(0)])
+    async with new_appender(kafka.bootstrap, generation, failures) as appender:
+        with monkeypatch.context() as broken:
+            handed_over = asyncio.Event()
+
+            async def send_batch(*_: object, **__: object) -> None:
+                handed_over.set()
+                if end == "error":
+                    raise AttributeError("a defect of the library")
+                await asyncio.Event().wait()
+
+            broken.setattr(AIOKafkaProducer, "send_batch", send_batch)
+            futures = [first.append_to(appender)]
+            async with asyncio.timeout(10):
+                await handed_over.wait()
+            if end == "cancelled":
+                [lane] = [task for task in asyncio.all_tasks() if task.get_name().startswith("append ")]
+                lane.cancel()
+            futures.append(second.append_to(appender))
+            async with asyncio.timeout(10):
+                outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        assert isinstance(outcomes[0], AppendFailed)
+        assert len(failures) == 1
+        assert ("a defect of the library" if end == "error" else "cancelled") in failures[0]
+        assert appender.in_flight == 0
+        async with asyncio.timeout(20):
+            await third.append_to(appender)
+    stored = ids((await whole_log(kafka.bootstrap, generation))[0])
+    assert stored[-1] == third.id
+    assert first.id not in stored
