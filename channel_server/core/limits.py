@@ -28,9 +28,11 @@ class Limits(NamedTuple):
     """How long a send waits for its verdict before it is refused with `log_unavailable`: longer than the log takes to
     fail an append, which is the better answer."""
 
-    # waiting for the directory
+    # waiting for the directory; a send's waits follow each other
     directory_wait: float = 5.0
+    """For what it names with `directory_at`."""
     member_wait: float = 1.0
+    """For the membership, and for the proof that no earlier copy of it stands in the log unseen."""
     connect_wait: float = 5.0
     waits_per_node: int = 20_000
 

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
 from channel_server.core.audience import Subscriber, Turn
-from channel_server.core.compose import event_at, event_frame
+from channel_server.core.compose import event_frame
 from channel_server.core.counts import NodeCounts
 from channel_server.core.directory import SessionRevoked, UserChanged, member_key
 from channel_server.core.limits import Limits
 from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Link, Log
-from channel_server.core.posting import post
-from channel_server.core.sends import Accepted, Answer, Outgoing, Refusal, Waiter
+from channel_server.core.posting import post, with_original_time
+from channel_server.core.sends import Answer, Outgoing, Refusal, Waiter
 from channel_server.core.session import Session
-from channel_server.core.state import FRESH, State
+from channel_server.core.state import FRESH, PROVEN, State
 from services.contract.directory import DirectoryRecord
 from services.contract.events import MembersAdded, MembersRemoved, read_event, shown_body
 from services.eventlog.records import LogRecord
@@ -137,15 +137,7 @@ class Node:
         for answered, answer in decided:
             for outgoing in answered:
                 counts.verdict_seconds.observe(begun_by_now - outgoing.deadline)
-                outgoing.answer(self._with_original_time(outgoing.channel, answer))
-
-    def _with_original_time(self, channel: str, answer: Answer) -> Answer:
-        """A duplicate's `at` is the original's, as long as the ring still holds it."""
-        if isinstance(answer, Accepted) and answer.duplicate:
-            frame = self.state.ring.get(channel, answer.seq)
-            if frame is not None:
-                return answer._replace(at=event_at(frame))
-        return answer
+                outgoing.answer(with_original_time(state, outgoing.channel, answer))
 
     def post(self, channel: str, sender: str, id: str, value: bytes, waiter: Waiter) -> Refusal | None:
         """Append an event for somebody who may do this (the internal API); None: the waiter will be answered."""
@@ -181,12 +173,15 @@ class Node:
     def proven(self, events: float, directory: float) -> None:
         """When each tail was last proven to be at its end (monotonic seconds). Call it after every batch."""
         state = self.state
+        later = events > state.freshness.events_proven
         state.freshness.events_proven = events
         state.freshness.directory_proven = directory
         now = state.clock.monotonic()
         state.delivery.held = state.freshness.must_hold(now)
         if not state.delivery.held:
             state.waits.advance(FRESH)
+        if later:
+            state.waits.advance(PROVEN)
 
     def tick(self) -> None:
         """Deadlines. Call it several times a second."""

@@ -1,16 +1,15 @@
 """The sends of one connection, from the frame to the answer.
 
-Sends of one channel are decided strictly in the order in which they came: one that has to wait for the directory
-holds those behind it, and those of no other channel.
+Sends of one channel are decided strictly in the order in which they came: one that has to wait holds those behind it,
+and those of no other channel.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from channel_server.core.posting import may_post, post_message
+from channel_server.core.posting import Await, Request, decide, note_built
 from channel_server.core.sends import Accepted, Answer, LogFailed, Refusal
 from channel_server.core.state import State
 from channel_server.core.waits import Resume, Wait
@@ -20,16 +19,12 @@ from services.contract.frames import Send
 class Sender(Protocol):
     """Who is told what became of its sends."""
 
-    def acknowledge(self, channel: str, id: str, accepted: Accepted) -> None: ...
+    def acknowledge(self, channel: str, id: str, accepted: Accepted, *, with_batch: bool) -> None:
+        """`with_batch`: while records are taken in, so that a `flush` follows."""
 
     def refuse(self, channel: str, id: str, refusal: Refusal) -> None: ...
 
     def append_failed(self) -> None: ...
-
-
-class _Parked(NamedTuple):
-    send: Send
-    since: float
 
 
 class Sending:
@@ -41,7 +36,7 @@ class Sending:
         self._state = state
         self._user_id = user_id
         self._sender = sender
-        self._parked: dict[str, deque[_Parked]] = {}
+        self._parked: dict[str, deque[Request]] = {}
         self._waits: dict[str, Wait] = {}
         """For each channel in `_parked`, what its first send waits for."""
         self._under_way = 0
@@ -53,11 +48,11 @@ class Sending:
         return self._under_way + sum(map(len, self._parked.values()))
 
     def take(self, send: Send, now: float) -> None:
-        """Decide about a send now, or once the directory has come far enough."""
-        parked = _Parked(send, now)
+        """Decide about a send now, or once the directory or the tail has come far enough."""
+        request = Request(send, now)
         queue = self._parked.get(send.channel)
-        key = self._decide(parked, 0.0) if queue is None else None
-        if queue is None and key is None:
+        lacking = self._decide(request, now) if queue is None else None
+        if queue is None and lacking is None:
             return
         limits = self._state.limits
         if self.unacknowledged >= limits.sends_per_connection or self._state.parked >= limits.waits_per_node:
@@ -66,22 +61,18 @@ class Sending:
             return
         if queue is None:
             queue = self._parked[send.channel] = deque()
-        queue.append(parked)
+        else:
+            note_built(self._state, request, now)
+        queue.append(request)
         self._state.parked += 1
-        if key is not None:
-            self._wait(parked, key)
+        if lacking is not None:
+            self._wait(send.channel, lacking)
 
     def answered(self, channel: str, id: str, answer: Answer) -> None:
         """The verdict on one of them."""
         self._under_way -= 1
-        if self._ended:
-            return
-        if isinstance(answer, Accepted):
-            self._sender.acknowledge(channel, id, answer)
-        elif isinstance(answer, LogFailed):
-            self._sender.append_failed()
-        else:
-            self._sender.refuse(channel, id, answer)
+        if not self._ended:
+            self._tell(channel, id, answer, with_batch=True)
 
     def end(self) -> None:
         """The connection is over: what waits for the directory is forgotten, what is in the log's hands is not told."""
@@ -92,47 +83,51 @@ class Sending:
         self._state.parked -= sum(map(len, self._parked.values()))
         self._parked.clear()
 
-    def _decide(self, parked: _Parked, waited: float) -> str | None:
-        """Refuse or append. A string: neither; it has to wait for this key of the directory."""
-        state, send = self._state, parked.send
-        verdict = may_post(state, self._user_id, send, waited)
-        if isinstance(verdict, str):
-            return verdict
-        if verdict is None:
-            if self._under_way >= state.limits.sends_per_connection:
-                verdict = Refusal("slow_down", "too many sends are unacknowledged", retry_after_ms=500)
-            else:
-                self._under_way += 1
-                verdict = post_message(state, self._user_id, send, self)
-                if verdict is not None:
-                    self._under_way -= 1
-        if verdict is not None:
-            self._sender.refuse(send.channel, send.id, verdict)
+    def _tell(self, channel: str, id: str, answer: Answer, *, with_batch: bool) -> None:
+        if isinstance(answer, Accepted):
+            self._sender.acknowledge(channel, id, answer, with_batch=with_batch)
+        elif isinstance(answer, LogFailed):
+            self._sender.append_failed()
+        else:
+            self._sender.refuse(channel, id, answer)
+
+    def _decide(self, request: Request, now: float) -> Await | None:
+        """Answer or append. `Await`: neither; it has to wait."""
+        send = request.send
+        answer: Answer | Await | None
+        if self._under_way >= self._state.limits.sends_per_connection:
+            answer = Refusal("slow_down", "too many sends are unacknowledged", retry_after_ms=500)
+        else:
+            self._under_way += 1
+            answer = decide(self._state, self._user_id, request, self, now)
+            if answer is not None:
+                self._under_way -= 1
+        if isinstance(answer, Await):
+            return answer
+        if answer is not None:
+            self._tell(send.channel, send.id, answer, with_batch=False)
         return None
 
-    def _wait(self, parked: _Parked, key: str) -> None:
-        send, limits = parked.send, self._state.limits
-        named = send.directory_at is not None and send.directory_at.startswith(key + "@")
-        patience = limits.directory_wait if named else limits.member_wait
-        resume = self._resume(send.channel)
-        self._waits[send.channel] = self._state.waits.wait(key, parked.since + patience, resume)
+    def _wait(self, channel: str, lacking: Await) -> None:
+        self._waits[channel] = self._state.waits.wait(lacking.key, lacking.deadline, self._resume(channel))
 
     def _resume(self, channel: str) -> Resume:
-        def resume(timed_out: bool) -> None:
+        def resume(_: bool) -> None:
             del self._waits[channel]
             queue = self._parked[channel]
             now = self._state.clock.monotonic()
-            waited = math.inf if timed_out else now - queue[0].since
+            # What came for the first may be what others behind it wait for: their next wait begins now as well.
+            for request in queue:
+                note_built(self._state, request, now)
             while queue:
-                key = self._decide(queue[0], waited)
-                if key is not None:
-                    self._wait(queue[0], key)
+                lacking = self._decide(queue[0], now)
+                if lacking is not None:
+                    self._wait(channel, lacking)
                     return
                 if self._ended:
                     return
                 queue.popleft()
                 self._state.parked -= 1
-                waited = now - queue[0].since if queue else 0.0
             del self._parked[channel]
 
         return resume

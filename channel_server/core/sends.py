@@ -93,18 +93,23 @@ class Sends:
 
         Deadlines (monotonic seconds) must not decrease from call to call.
         """
-        same_key = self._under_way.setdefault((channel, sender, id), [])
         digest = digest_of(value)
-        for other in same_key:
-            if other.digest == digest:
-                other.waiters.append(waiter)
-                return None
+        if self.join(channel, sender, id, digest, waiter):
+            return None
         outgoing = Outgoing(channel, sender, id, digest, deadline)
         outgoing.waiters.append(waiter)
-        same_key.append(outgoing)
+        self._under_way.setdefault((channel, sender, id), []).append(outgoing)
         self._deadlines.append(outgoing)
         self._count += 1
         return outgoing
+
+    def join(self, channel: str, sender: str, id: str, digest: int, waiter: Waiter) -> bool:
+        """Wait for the verdict on an equal send, if one is under way."""
+        for other in self._under_way.get((channel, sender, id), ()):
+            if other.digest == digest:
+                other.waiters.append(waiter)
+                return True
+        return False
 
     def withdraw(self, outgoing: Outgoing) -> None:
         """It was not handed to the log after all; its waiters are not answered from here."""

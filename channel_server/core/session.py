@@ -262,10 +262,11 @@ class Session(Subscriber):
         else:
             self._sending.take(send, now)
 
-    def acknowledge(self, channel: str, id: str, accepted: Accepted) -> None:
+    def acknowledge(self, channel: str, id: str, accepted: Accepted, *, with_batch: bool) -> None:
         """A send has its number (`sending.Sender`)."""
         ack = Ack(channel=channel, id=id, seq=accepted.seq, at=accepted.at, duplicate=accepted.duplicate)
-        self._state.delivery.write_with_batch(self, prepared(ack))
+        delivery = self._state.delivery
+        (delivery.write_with_batch if with_batch else delivery.write)(self, prepared(ack))
 
     def append_failed(self) -> None:
         """Later sends must not overtake the one that failed: the client comes back and sends again, oldest first."""

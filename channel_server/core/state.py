@@ -21,6 +21,10 @@ FRESH = "fresh"
 """The key in `Waits` that advances when the node need not hold any more."""
 
 
+PROVEN = "proven"
+"""The key in `Waits` that advances when the events tail has been proven current at a later time than before."""
+
+
 class State:
     """One node's parts, put together. `draining`: the node is about to leave."""
 

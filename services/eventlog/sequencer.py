@@ -178,6 +178,16 @@ class Sequencer:
         self._ages.append((now, key, offset))
         return Verdict(_NUMBERED, numbered, now, head)
 
+    def copy_of(self, channel: str, sender: str, id: str, digest: int) -> Verdict | None:
+        """The verdict that a copy of this message would get if it came now, when an earlier one is in the window.
+
+        None: no earlier one is, or it has another body. Nothing changes.
+        """
+        seen = self._window.get((channel, sender, id))
+        if seen is None or (seen[1] is not None and seen[1] != digest):
+            return None
+        return Verdict(_DUPLICATE, seen[0], self.now, self.heads.get(channel, 0))
+
     def surely_expired(self, born: int) -> bool:
         """Whether an id born then can no longer be numbered, however soon it were appended."""
         return self.now - born > self._retry_ms
