@@ -1,4 +1,4 @@
-"""`python -m web_app [run | openapi | keys list | keys add [KID] | keys retire KID]`."""
+"""`python -m web_app [run | openapi | keys list | keys add [KID] | keys retire [--at-once] KID]`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add.add_argument("kid", nargs="?", help="its name; made up when not given")
     retire = key_commands.add_parser("retire", help="make a key worthless: tokens that it signed end with it")
     retire.add_argument("kid")
+    retire.add_argument(
+        "--at-once",
+        action="store_true",
+        help="also while no other key is in use everywhere: for a key that somebody else has",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.command == "openapi":
         print(json.dumps(build_api().openapi(), indent=2, ensure_ascii=False))
@@ -66,7 +71,7 @@ def _keys(chosen: argparse.Namespace) -> int:
             return asyncio.run(_in_transaction(settings, lambda db: _list(settings, db)))
         if chosen.key_command == "add":
             return _add(settings, chosen.kid or f"key-{uuid7().hex[:12]}")
-        return asyncio.run(_in_transaction(settings, lambda db: _retire(db, chosen.kid)))
+        return asyncio.run(_in_transaction(settings, lambda db: _retire(db, chosen.kid, chosen.at_once)))
     except SettingsError as error:
         print(f"web_app keys: {error}", file=sys.stderr)
         return EXIT_SETTINGS
@@ -89,10 +94,18 @@ async def _list(settings: KeySettings, db: AsyncConnection) -> int:
     registered = await keys.registered_keys(db)
     for kid in sorted(registered.keys() | private.keys()):
         row = registered.get(kid)
-        state = "not registered yet" if row is None else "active" if row.active else "retired"
+        state = _state(row)
         since = "" if row is None else row.created_at.isoformat(timespec="seconds")
         print(f"{kid:40} {state:20} {'private half here' if kid in private else '':20} {since}")
     return 0
+
+
+def _state(row: keys.RegisteredKey | None) -> str:
+    if row is None:
+        return "not registered yet"
+    if not row.active:
+        return "retired"
+    return "active" if row.published_s is not None else "active, unpublished"
 
 
 def _add(settings: KeySettings, kid: str) -> int:
@@ -112,9 +125,18 @@ def _add(settings: KeySettings, kid: str) -> int:
     return 0
 
 
-async def _retire(db: AsyncConnection, kid: str) -> int:
-    if not await keys.retire(db, kid):
+async def _retire(db: AsyncConnection, kid: str, at_once: bool) -> int:
+    registered = (await keys.registered_keys(db)).get(kid)
+    if registered is None or not registered.active:
         print(f"web_app keys: there is no active key {kid!r}", file=sys.stderr)
         return EXIT_REFUSED
+    if not at_once and not await keys.has_other_in_use(db, kid):
+        print(
+            f"web_app keys: no other key has been published and in use for {keys.SETTLING_S + keys.TAKEOVER_S:.0f} s:"
+            f" add one, or wait (`keys list`); --at-once if {kid!r} must not be trusted any longer",
+            file=sys.stderr,
+        )
+        return EXIT_REFUSED
+    await keys.retire(db, kid)  # False: another command was faster
     print(f"{kid}: retired. Tokens that it signed are refused from now on; {kid}.pem can be deleted.")
     return 0

@@ -149,7 +149,10 @@ class RefreshToken(Base):
 
 
 class SigningKey(Base):
-    """The public half of a key that signs tokens; the private half lives in a file, never here."""
+    """The public half of a key that signs tokens; the private half lives in a file, never here.
+
+    `published_at`: when web_app first found its outbox row gone, which is to say that the directory holds it.
+    """
 
     __tablename__ = "signing_keys"
 
@@ -157,6 +160,7 @@ class SigningKey(Base):
     public_key: Mapped[str]  # PEM
     active: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
     version: Mapped[int]
+    published_at: Mapped[dt.datetime | None]
     created_at: Mapped[dt.datetime] = _created()
 
 

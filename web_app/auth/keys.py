@@ -3,6 +3,9 @@
 `<kid>.pem` in the secrets folder holds an Ed25519 key (PKCS 8). What is in a file and not yet in PostgreSQL is
 registered there; what is inactive in PostgreSQL neither signs nor verifies, whatever lies in files. So rotation is
 two acts of an operator (`python -m web_app keys`): add a key, and later retire the old one. No process restarts.
+
+The order is: the new key is published, everybody learns it, it signs, and only then may the old one be withdrawn. While
+the relay is down nothing is published, and the old key goes on signing.
 """
 
 from __future__ import annotations
@@ -21,34 +24,49 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.contract.tokens import Audience, Claims, InvalidToken, sign_token, verify_token
 from services.database.outbox import enqueue_directory
-from services.database.tables import SigningKey, row_version
+from services.database.tables import OutboxRow, SigningKey, row_version
 from services.runtime.settings import SettingsError
-from web_app.database import Database
+from web_app.database import AnyRow, Database
 from web_app.problems import ApiError
 
 KID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 SETTLING_S: Final = 10.0
-"""How long a new key waits, while there is an older one, for everybody who verifies to have heard of it."""
+"""How long a key that the relay has published waits, while there is an older one, for every reader to have it."""
+
+TAKEOVER_S: Final = 5.0
+"""How long after that every web app has looked, and signs with it: only now may the one before it be withdrawn."""
+
+# The row is written with the key itself, and removed once the directory holds it.
+_UNNOTED: Final = and_(
+    SigningKey.active,
+    SigningKey.published_at.is_(None),
+    ~exists().where(OutboxRow.topic == "directory", OutboxRow.key == func.concat("key:", SigningKey.kid)),
+)
 
 log = structlog.get_logger()
 
 
 class RegisteredKey(NamedTuple):
-    """A row of signing_keys. `age_s` by PostgreSQL's clock."""
+    """A row of signing_keys.
+
+    `published_s`: for how long the directory has been known to hold it, by PostgreSQL's clock; None: not yet.
+    `unnoted`: its outbox row is gone, and nobody has noted so far since when.
+    """
 
     kid: str
     public: Ed25519PublicKey
     active: bool
     version: int
     created_at: dt.datetime
-    age_s: float
+    published_s: float | None
+    unnoted: bool
 
 
 def load_private_keys(folder: Path) -> dict[str, Ed25519PrivateKey]:
@@ -97,6 +115,10 @@ class KeyRing:
             async with database.transaction() as db:
                 await register(db, {kid: key.public_key() for kid, key in missing.items()})
                 registered = await registered_keys(db)
+        if any(key.unnoted for key in registered.values()):
+            async with database.transaction() as db:
+                await note_published(db)
+                registered = await registered_keys(db)
         self._adopt(registered, private)
 
     def _adopt(self, registered: dict[str, RegisteredKey], private: dict[str, Ed25519PrivateKey]) -> None:
@@ -109,10 +131,7 @@ class KeyRing:
             and kid in private
             and public_pem(private[kid].public_key()) == public_pem(key.public)
         ]
-        settled = [key for key in usable if key.age_s >= SETTLING_S]
-        by_age = sorted(settled or usable, key=lambda key: (key.created_at, key.kid))
-        # The newest that everybody knows; while all are new, the one that most will have heard of.
-        chosen = None if not by_age else by_age[-1] if settled else by_age[0]
+        chosen = _chosen(usable)
         before = self._signing[0].kid if self._signing else None
         self._signing = (chosen, private[chosen.kid]) if chosen else None
         if before != (chosen.kid if chosen else None):
@@ -145,6 +164,14 @@ class KeyRing:
             raise ApiError("unauthenticated", f"The token is not valid: {error}.") from error
 
 
+def _chosen(usable: list[RegisteredKey]) -> RegisteredKey | None:
+    """The newest that everybody knows; while there is none, the one that most will have heard of."""
+    settled = [key for key in usable if key.published_s is not None and key.published_s >= SETTLING_S]
+    if settled:
+        return max(settled, key=lambda key: (key.created_at, key.kid))
+    return min(usable, key=lambda key: (-(key.published_s or 0.0), key.created_at, key.kid), default=None)
+
+
 async def registered_keys(db: AsyncConnection) -> dict[str, RegisteredKey]:
     rows = await db.execute(
         select(
@@ -153,24 +180,35 @@ async def registered_keys(db: AsyncConnection) -> dict[str, RegisteredKey]:
             SigningKey.active,
             SigningKey.version,
             SigningKey.created_at,
-            func.extract("epoch", func.now() - SigningKey.created_at).label("age_s"),
+            func.extract("epoch", func.now() - SigningKey.published_at).label("published_s"),
+            _UNNOTED.label("unnoted"),
         )
     )
-    return {
-        row.kid: _registered(
-            row.kid, row.public_key, row.active, row.version, row.created_at, float(row.age_s)
-        )
-        for row in rows
-    }
+    return {row.kid: _registered(row) for row in rows}
 
 
-def _registered(
-    kid: str, pem: str, active: bool, version: int, created_at: dt.datetime, age_s: float
-) -> RegisteredKey:
-    public = load_pem_public_key(pem.encode("ascii"))
+def _registered(row: AnyRow) -> RegisteredKey:
+    public = load_pem_public_key(row.public_key.encode("ascii"))
     if not isinstance(public, Ed25519PublicKey):
-        raise ValueError(f"the table signing_keys holds something else than an Ed25519 key under {kid!r}")
-    return RegisteredKey(kid, public, active, version, created_at, age_s)
+        raise ValueError(f"the table signing_keys holds something else than an Ed25519 key under {row.kid!r}")
+    published_s = None if row.published_s is None else float(row.published_s)
+    return RegisteredKey(
+        row.kid, public, row.active, row.version, row.created_at, published_s, bool(row.unnoted)
+    )
+
+
+async def note_published(db: AsyncConnection) -> None:
+    """Give every key whose outbox row the relay has removed its time of publication."""
+    await db.execute(update(SigningKey).where(_UNNOTED).values(published_at=func.now()))
+
+
+async def has_other_in_use(db: AsyncConnection, kid: str) -> bool:
+    """Whether another active key is known to everybody who verifies, and to everybody who signs."""
+    known_s = func.extract("epoch", func.now() - SigningKey.published_at)
+    others = select(SigningKey.kid).where(
+        SigningKey.active, SigningKey.kid != kid, known_s >= SETTLING_S + TAKEOVER_S
+    )
+    return bool(await db.scalar(select(exists(others))))
 
 
 async def register(db: AsyncConnection, keys: dict[str, Ed25519PublicKey]) -> list[str]:
@@ -192,7 +230,12 @@ async def register(db: AsyncConnection, keys: dict[str, Ed25519PublicKey]) -> li
 
 
 async def retire(db: AsyncConnection, kid: str) -> bool:
-    """Mark a key inactive and have that published; False when there is no such active key."""
+    """Mark a key inactive and have that published; False when there is no such active key.
+
+    That its successor is known first is the caller's care (`has_other_in_use`): the outbox keeps the order, so that
+    readers never lose the one before they have the other, but whoever signs with the old one until then does so in
+    vain.
+    """
     locked = await db.execute(select(SigningKey.active).where(SigningKey.kid == kid).with_for_update())
     row = locked.one_or_none()
     if row is None or not row.active:

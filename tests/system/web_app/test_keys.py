@@ -19,7 +19,7 @@ from tests.stack.waiting import until
 from tests.system.web_app.conftest import NewWeb, prepare, settings_for
 from tests.system.web_app.people import Person, ok, refused, sign_up
 from tests.system.web_app.records import outbox
-from web_app.auth.keys import SETTLING_S, load_private_keys
+from web_app.auth.keys import SETTLING_S, TAKEOVER_S, load_private_keys
 
 
 @pytest.fixture
@@ -93,23 +93,34 @@ async def test_rotation(
         return "key:second" in await outbox(own_sql)
 
     await until(registered, 10, what="the running web app finds the new key")
+    # The relay is down: however old the row is, nobody else has heard of the key.
+    await own_sql.execute("update signing_keys set created_at = created_at - interval '1 hour'")
+    await web.parts.keys.refresh(web.parts.database)
+    assert await signed_by(owner) == "first", "a key must be known everywhere before it signs"
+    await relay_keys(own_sql)
+    await web.parts.keys.refresh(web.parts.database)
+    assert await own_sql.fetchval("select published_at is not null from signing_keys where kid = 'second'")
+    assert await signed_by(owner) == "first", "readers are given a moment to hear of it"
+    status, said = await command(own_database, own_secrets, folder, "keys", "retire", "first")
+    assert status == 1
+    assert "no other key has been published and in use for 15 s" in said
     fresh = await _refreshed(owner)
-    assert kid_of(fresh["access_token"]) == "first", "a key must be known everywhere before it signs"
-    await own_sql.execute(
-        "update signing_keys set created_at = created_at - make_interval(secs => $1) where kid = 'second'",
-        SETTLING_S,
-    )
+    assert kid_of(fresh["access_token"]) == "first"
+    await pass_since_publication(own_sql, SETTLING_S)
 
     async def signed_by_second() -> bool:
-        return kid_of(ok(await owner.post("/v1/realtime"))["token"]) == "second"
+        return await signed_by(owner) == "second"
 
     await until(signed_by_second, 10)
     version = await own_sql.fetchval("select version from signing_keys where kid = 'second'")
     assert ok(await owner.post("/v1/realtime"))["directory_at"] == f"key:second@{version}"
+    again = await new_web(own_database, own_secrets)
+    assert again.parts.keys.signs_with.kid == "second", "a web app that starts now agrees"
 
+    await pass_since_publication(own_sql, TAKEOVER_S)
     status, said = await command(own_database, own_secrets, folder, "keys", "retire", "first")
     assert status == 0, said
-    assert (await outbox(own_sql)).count("key:first") == 2
+    assert (await outbox(own_sql)).count("key:first") == 1
     owner.tokens = old
 
     async def worthless() -> bool:
@@ -127,6 +138,22 @@ async def test_rotation(
     states = {line.split()[0]: line for line in said.splitlines() if line.startswith(("first", "second"))}
     assert "retired" in states["first"]
     assert "active" in states["second"]
+
+
+async def test_a_stolen_key_is_retired_at_once(
+    new_web: NewWeb, own_database: Database, own_secrets: Path, own_sql: asyncpg.Connection, folder: Path
+) -> None:
+    """Also while the relay is down: then the new key signs, because nothing else may, and is published first."""
+    web = await new_web(own_database, own_secrets)
+    assert (await command(own_database, own_secrets, folder, "keys", "add", "second"))[0] == 0
+    await web.parts.keys.refresh(web.parts.database)
+    status, _ = await command(own_database, own_secrets, folder, "keys", "retire", "first")
+    assert status == 1
+    status, said = await command(own_database, own_secrets, folder, "keys", "retire", "first", "--at-once")
+    assert status == 0, said
+    assert await outbox(own_sql) == ["key:first", "key:second", "key:first"]
+    await web.parts.keys.refresh(web.parts.database)
+    assert web.parts.keys.signs_with.kid == "second"
 
 
 async def test_a_retired_key_is_not_registered_again(
@@ -176,6 +203,21 @@ async def test_commands_that_cannot_be_done_say_why(
     status, said = await command(own_database, own_secrets, folder, "keys", "add", "../x")
     assert status == 78
     assert not (own_secrets / "x.pem").exists()
+
+
+async def signed_by(person: Person) -> str:
+    return kid_of(ok(await person.post("/v1/realtime"))["token"])
+
+
+async def relay_keys(sql: asyncpg.Connection) -> None:
+    """As the relay, once the directory holds them."""
+    await sql.execute("delete from outbox where topic = 'directory' and key like 'key:%'")
+
+
+async def pass_since_publication(sql: asyncpg.Connection, seconds: float) -> None:
+    await sql.execute(
+        "update signing_keys set published_at = published_at - make_interval(secs => $1)", seconds
+    )
 
 
 async def _refreshed(person: Person) -> dict[str, str]:
