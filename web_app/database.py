@@ -3,13 +3,15 @@
 Nothing is connected before the first statement. Every way in turns "the database cannot do this now" into
 `database_unavailable`, and quickly: a server that refuses is noticed at once; behind one that is silent the first
 few wait for their deadline, and from then on nobody waits until a probe is answered.
+
+Only the database can be silent. An event loop that did not turn (a starved machine, a pause of the whole process) has
+not listened, and a pool whose connections are all busy has not asked: neither counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, TypeAlias
 
@@ -29,10 +31,12 @@ AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 DEADLINE_S: Final = 8.0
 """For one transaction, the wait for a connection and for locks included."""
 
-PROBE_DEADLINE_S: Final = 2.0
+PROBE_DEADLINE_S: Final = 3.0
 
-SILENT_AFTER_S: Final = 5.0
-"""When nothing was answered for this long, in spite of a probe every two seconds, nobody is made to wait."""
+SILENT_AFTER_PROBES: Final = 2
+"""When so many probes in a row failed, nobody is made to wait."""
+
+_TICK_S: Final = 0.25
 
 _RETRYABLE_STATES: Final = ("40001", "40P01")
 """SQLSTATE: serialization failure, deadlock detected. Nothing was done; the same request may succeed."""
@@ -54,54 +58,90 @@ class Database:
             statement_timeout_ms=int(DEADLINE_S * 1000),
             pre_ping=False,
         )
-        _replace_dead_connections(self.engine)
+        # A connection of its own: when all others are busy, that says nothing about the server.
+        probing = create_engine(
+            settings, f"{application} probe", pool_size=1, max_overflow=0, pool_timeout_s=2.0, pre_ping=False
+        )
+        for each in (self.engine, probing):
+            _replace_dead_connections(each)
         # Reads in autocommit save the round trips of BEGIN and ROLLBACK; no read here needs a common snapshot.
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._probed = False
-        self._answered = time.monotonic()
+        self._probing = probing.execution_options(isolation_level="AUTOCOMMIT")
+        self._unanswered = 0
 
     @property
-    def silent_s(self) -> float:
-        """For how long the database has not answered anything."""
-        return time.monotonic() - self._answered
+    def silent(self) -> bool:
+        """Whether the last probes failed, and nothing was answered since."""
+        return self._unanswered >= SILENT_AFTER_PROBES
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commits when the block ends, rolls back when it raises. Raises ApiError database_unavailable."""
         self._refuse_while_silent()
         with _unavailable_as_problem():
-            async with asyncio.timeout(DEADLINE_S), self.engine.begin() as connection:
+            async with patience(DEADLINE_S), self.engine.begin() as connection:
                 yield connection
-            self._answered = time.monotonic()
+            self._unanswered = 0
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """For statements that only read. Raises ApiError database_unavailable."""
         self._refuse_while_silent()
         with _unavailable_as_problem():
-            async with asyncio.timeout(DEADLINE_S), self._reading.connect() as connection:
+            async with patience(DEADLINE_S), self._reading.connect() as connection:
                 yield connection
-            self._answered = time.monotonic()
+            self._unanswered = 0
 
     async def probe(self) -> None:
-        """Ask something trivial. Whoever has called this once goes on calling it every two seconds.
+        """Ask something trivial. Whoever has called this once goes on calling it every few seconds.
 
         Raises ApiError database_unavailable.
         """
-        self._probed = True
-        with _unavailable_as_problem():
-            async with asyncio.timeout(PROBE_DEADLINE_S), self._reading.connect() as connection:
-                await connection.execute(text("select 1"))
-        self._answered = time.monotonic()
+        try:
+            with _unavailable_as_problem():
+                async with patience(PROBE_DEADLINE_S), self._probing.connect() as connection:
+                    await connection.execute(text("select 1"))
+        except ApiError:
+            self._unanswered += 1
+            raise
+        self._unanswered = 0
 
     async def close(self) -> None:
+        await self._probing.dispose()
         await self.engine.dispose()
 
     def _refuse_while_silent(self) -> None:
-        if self._probed and self.silent_s > SILENT_AFTER_S:
+        if self.silent:
             raise ApiError(
                 "database_unavailable", "The database has not answered for a while.", retry_after_ms=2000
             )
+
+
+@contextlib.asynccontextmanager
+async def patience(seconds: float) -> AsyncIterator[None]:
+    """As asyncio.timeout, but only time in which this event loop turns counts: an answer that came while it stood still
+    is an answer in time. Raises TimeoutError.
+    """
+    loop = asyncio.get_running_loop()
+    left = seconds
+    timer: asyncio.TimerHandle
+    async with asyncio.timeout(None) as limit:
+
+        def passed(step: float) -> None:
+            nonlocal left, timer
+            left -= step
+            if left <= 0:
+                limit.reschedule(loop.time())
+            else:
+                step = min(_TICK_S, left)
+                timer = loop.call_later(step, passed, step)
+
+        first = min(_TICK_S, left)
+        timer = loop.call_later(first, passed, first)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _replace_dead_connections(engine: AsyncEngine) -> None:

@@ -21,9 +21,6 @@ from web_app.problems import ApiError
 KEYS_EVERY_S: Final = 2.0
 """A retired key stops working, and a new one is known, within this time everywhere."""
 
-STALE_AFTER_S: Final = 8.0
-"""Not ready when the database has not answered for this long."""
-
 TIDY_EVERY_S: Final = 600.0
 _TIDY_BATCH: Final = 1000
 
@@ -56,7 +53,7 @@ class Upkeep:
     def ready(self) -> str | None:
         if self._task is None or self._task.done():
             return "not running"
-        if self._database.silent_s > STALE_AFTER_S:
+        if self._database.silent:
             return "the database does not answer"
         if not self._keys.can_sign:
             return "no active signing key whose private half is here"

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 
 from services.contract.ids import new_event_id
-from tests.stack.waiting import until
 
 PASSWORD = "correct horse battery"
 
@@ -72,15 +71,7 @@ async def sign_up(http: httpx.AsyncClient, slug: str | None = None) -> Person:
         "email": "olga@example.com",
         "password": PASSWORD,
     }
-
-    async def answered() -> httpx.Response | None:
-        # On a starved machine the database may not answer in time; the web app then says so for two seconds.
-        response = await http.post("/v1/workspaces", json=body)
-        return None if response.status_code == 503 else response
-
-    response = await until(answered, 15.0, what="signed up", every=0.5)
-    assert response is not None
-    return _person(http, ok(response, 201))
+    return _person(http, ok(await http.post("/v1/workspaces", json=body), 201))
 
 
 async def join(owner: Person, role: str = "member", name: str = "Mike Member") -> Person:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 
 from tests.stack.servers import Database, Postgres
 from tests.stack.waiting import until
 from tests.system.web_app.conftest import NewWeb, Web, prepare
-from tests.system.web_app.people import PASSWORD, Person, ok, refused, sign_up
+from tests.system.web_app.people import PASSWORD, Person, ok, refused, sign_up, unique
+from web_app.database import SILENT_AFTER_PROBES
 
 NewPostgres = Callable[[], Awaitable[Postgres]]
 
@@ -94,6 +97,29 @@ async def test_silent(new_web: NewWeb, own_database: Database, own_postgres: Pos
         for process in frozen:
             process.resume()
     await until(lambda: works(owner), 15)
+
+
+async def test_an_event_loop_that_stood_still_is_not_a_silent_database(web: Web, owner: Person) -> None:
+    time.sleep(6)  # noqa: ASYNC251 - the process gets no time to ask, and none to hear
+    ok(await owner.get("/v1/me"))
+    ok(await owner.post("/v1/channels", {"kind": "public", "name": unique("room")}), 201)
+    assert await ready(web)
+
+
+async def test_a_pool_that_is_used_up_is_not_a_silent_database(
+    new_web: NewWeb, sql: asyncpg.Connection
+) -> None:
+    web = await new_web(web_database_pool=1)
+    owner = await sign_up(web.http)
+    channel = await owner.new_channel()
+    async with sql.transaction():
+        await sql.execute("select 1 from channels where id = $1 for update", channel)
+        waiting = asyncio.create_task(owner.ask("PATCH", f"/v1/channels/{channel}", {"topic": "x"}))
+        await until(lambda: web.parts.database.engine.pool.checkedout() == 1)  # type: ignore[attr-defined]
+        for _ in range(SILENT_AFTER_PROBES):
+            await web.parts.database.probe()
+        assert not web.parts.database.silent
+    ok(await waiting)
 
 
 async def test_started_before_the_database(
