@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean demo test conformance check dev lock compose schemas runtime
+.PHONY: help up down status logs clean demo test faults conformance check dev lock compose schemas runtime
 
 VENV := .venv/bin
 # Runs one command of the stack in the way that fits this machine (deploy/which.sh).
@@ -32,6 +32,11 @@ clean: ## stop, and remove data, logs and secrets (asks; YES=1 does not)
 
 demo: runtime ## 20 people talk, things are killed in the middle, and everything is verified (needs `make up`)
 	@$(VENV)/python -m deploy.demo $(ARGS)
+
+faults: ## break a stack of its own in every way (ONLY=name for some, SEED=n to repeat, ARGS=--list): up to an hour
+	@deploy/environment.sh dev
+	@$(VENV)/python -m deploy.local fetch
+	@$(VENV)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # Tests wait more than they compute, so more of them run side by side than there are cores; a file stays together.
 WORKERS ?= 4
