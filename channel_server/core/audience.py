@@ -29,9 +29,10 @@ class Subscriber:
     pending     bytes that its next write begins with, often shared with others; None while it is behind
     lag         the channels in which it is not live, by id
     unresolved  channels it named when it resumed without being a member: the last seq it named
+    granted     bytes that this side wrote at once and unasked (its `welcome`), until it has drained: no slowness of its own
     """
 
-    __slots__ = ("behind_since", "lag", "link", "pending", "scheduled", "unresolved", "user")
+    __slots__ = ("behind_since", "granted", "lag", "link", "pending", "scheduled", "unresolved", "user")
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -41,6 +42,7 @@ class Subscriber:
         self.unresolved: dict[str, int] = {}
         self.scheduled = False
         self.behind_since = 0.0
+        self.granted = 0
 
 
 class Audience:

@@ -227,6 +227,7 @@ class Delivery:
         if subscriber.pending is None:
             subscriber.pending = b""
             subscriber.behind_since = 0.0
+            subscriber.granted = 0
             self.behind.discard(subscriber)
             if subscriber.lag:
                 self._schedule(subscriber)

@@ -42,8 +42,9 @@ class Limits(NamedTuple):
     chunk: int = 64 * 1024
     """Bytes of replay written to one connection at a time."""
     hard_limit: int = 2 * 1024 * 1024
-    """Buffered bytes at which a connection is ended at once, whatever it was that filled it."""
+    """Buffered bytes, its `welcome` not counted, at which a connection is ended at once, whatever it was that filled it."""
     behind_timeout: float = 30.0
+    """How long a connection may be behind: longer while its `welcome` is still in the buffer, in proportion to its size."""
     slice: int = 500
     """Connections written to before the event loop gets its turn."""
 

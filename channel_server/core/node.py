@@ -207,7 +207,11 @@ class Node:
             if not buffered:
                 # `drained` is told by the connection; this is for one that could not (it fell behind while it emptied).
                 self.state.delivery.drained(subscriber)
-            elif buffered > limits.hard_limit or now - subscriber.behind_since > limits.behind_timeout:
+                continue
+            # A welcome has no bound: it names every channel. Room and time for it come on top, at the same pace.
+            share = 1 + subscriber.granted / limits.hard_limit
+            patience = limits.behind_timeout * share
+            if buffered > limits.hard_limit * share or now - subscriber.behind_since > patience:
                 self._end_each([subscriber], "too_slow")
 
     def end_all(self, close: str) -> None:

@@ -228,7 +228,7 @@ class Session(Subscriber):
         state.by_session.setdefault(self.session_id, set()).add(self)
         heads = state.delivery.join(self, user, named)
         heartbeat_ms = round(state.limits.heartbeat * 1000)
-        self._write(
+        welcome = prepared(
             Welcome(
                 session=self.session_id,
                 user=user.id,
@@ -240,6 +240,9 @@ class Session(Subscriber):
                 nodes=state.other_nodes,
             )
         )
+        state.delivery.write(self, welcome)
+        if self.pending is None:
+            self.granted = len(welcome)
         if self.unresolved:
             deadline = now + state.limits.member_wait
             self._wait("unresolved", None, deadline, lambda _: state.delivery.settle_unresolved(self))

@@ -17,7 +17,8 @@ from services.contract.events import ChannelId, EventId, Text
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 """The largest message a client may send."""
 
-MAX_RESUME_CHANNELS: Final = 10_000
+MAX_RESUME_CHANNELS: Final = 1_000
+"""How many channels `resume` may name: so many always fit into a message, whatever the token and the numbers."""
 
 Seq = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]

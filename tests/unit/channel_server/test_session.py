@@ -13,6 +13,7 @@ from channel_server.core.limits import Limits
 from services.contract.codes import CLOSES
 from services.contract.directory import KeyRecord, RevokedRecord
 from services.contract.events import MembersAdded, MembersRemoved, MessagePosted
+from services.contract.frames import MAX_MESSAGE_BYTES, MAX_RESUME_CHANNELS
 from services.contract.ids import new_event_id
 from tests.unit.channel_server.fakes import channel_id, user_id
 from tests.unit.channel_server.world import GENERATION, PEM, World, types
@@ -586,6 +587,63 @@ def test_answers_alone_cannot_fill_memory_without_end() -> None:
         client.session.received(json.dumps({"type": "ping"}))
     world.passes(0.25)
     assert client.ended() == code("too_slow")
+
+
+def test_a_welcome_of_any_size_is_no_slowness_of_who_reads_it() -> None:
+    """46,000 channels make one frame of two megabytes."""
+    world = World(
+        Limits(high_water=1000, hard_limit=3000, behind_timeout=10, connection_burst=1e6, user_burst=1e6)
+    )
+    world.user(ANN)
+    for number in range(400):
+        world.member(channel_id(number), ANN)
+    client = world.client(ANN)
+    client.link.reads = False
+    client.session.received(json.dumps({"type": "connect", "token": world.token(ANN, "ses_1")}))
+    size = client.link.unread
+    assert size > 5 * 3000
+    # It reads at the pace at which anybody must read what the hard limit allows, and a little faster.
+    while client.link.unread:
+        if client.link.unread > 1000:
+            client.session.received(json.dumps({"type": "ping"}))
+        client.link.unread = max(0, client.link.unread - 3000 // 10 - 30)
+        world.passes(1)
+        assert client.ended() is None
+    # From then on it is like anybody else.
+    for _ in range(300):
+        client.session.received(json.dumps({"type": "ping"}))
+    assert 3000 < client.link.unread < size
+    world.passes(0.25)
+    assert client.ended() == code("too_slow")
+
+
+def test_who_never_reads_the_welcome_is_ended_too() -> None:
+    world = World(Limits(high_water=1000, hard_limit=10_000, behind_timeout=10))
+    world.user(ANN)
+    for number in range(400):
+        world.member(channel_id(number), ANN)
+    client = world.client(ANN)
+    client.link.reads = False
+    client.session.received(json.dumps({"type": "connect", "token": world.token(ANN, "ses_1")}))
+    world.passes(10 * (1 + client.link.unread / 10_000) - 1)
+    assert client.ended() is None
+    world.passes(2)
+    assert client.ended() == code("too_slow")
+
+
+def test_a_resume_may_name_as_many_channels_as_the_contract_says(world: World) -> None:
+    def named(count: int) -> str:
+        resume = {"epoch": (1 << 53) - 1, "channels": {channel_id(n): (1 << 53) - 1 for n in range(count)}}
+        connect = {"type": "connect", "token": "t" * 4096, "resume": resume, "client": "\x7f" * 100}
+        return json.dumps(connect)
+
+    assert len(named(MAX_RESUME_CHANNELS)) <= MAX_MESSAGE_BYTES
+    client = world.client(ANN)
+    client.says(named(MAX_RESUME_CHANNELS))
+    assert client.ended() == code("unauthenticated")
+    client = world.client(ANN)
+    client.says(named(MAX_RESUME_CHANNELS + 1))
+    assert client.ended() == code("protocol_violation")
 
 
 def test_nothing_is_kept_of_who_is_gone(world: World) -> None:
