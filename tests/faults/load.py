@@ -31,6 +31,9 @@ _WORDS = [
     "Straße",
 ]
 
+_LONG_SHARE = 0.05
+"""Of the texts; some are kilobytes."""
+
 
 class Wait(NamedTuple):
     """One message: who, when it was posted and acknowledged (monotonic seconds), and what was going on (`phase`)."""
@@ -76,7 +79,8 @@ class Load:
         number = 0
         while not self._stop.is_set():
             number += 1
-            text = f"{person.name} {number} " + " ".join(rng.choices(_WORDS, k=rng.randint(0, 12)))
+            words = rng.randint(0, 12) if rng.random() > _LONG_SHARE else rng.randint(300, 1200)
+            text = f"{person.name} {number} " + " ".join(rng.choices(_WORDS, k=words))
             posted = self._posted[person.name] = time.monotonic()
             ack = await person.client.send(rng.choice(self.crowd.channels), text)
             del self._posted[person.name]

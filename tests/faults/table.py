@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.outcome import Outcome
 from tests.faults.run import Result
 
 _HEADINGS = (
@@ -23,6 +22,10 @@ _HEADINGS = (
 )
 
 
+WIDTH = 150
+"""Columns that the table needs."""
+
+
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} s"
 
@@ -36,16 +39,16 @@ def _row(result: Result) -> tuple[str, ...]:
     counts = (outcome.sent, outcome.acknowledged, outcome.lost, outcome.doubled, outcome.reordered)
     return (
         name,
-        _told(outcome),
+        outcome.did,
         *(f"{count:,}" for count in counts),
         _seconds(outcome.pause_s),
         _seconds(outcome.recovery),
     )
 
 
-def _told(outcome: Outcome) -> str:
-    facts = "; ".join(f"{name}: {value}" for name, value in outcome.facts.items())
-    return f"{outcome.did}. {facts}" if facts else outcome.did
+def _facts(result: Result) -> str:
+    facts = result.outcome.facts if result.outcome is not None else {}
+    return "; ".join(f"{name}: {value}" for name, value in facts.items())
 
 
 def _last_line(error: str) -> str:
@@ -54,17 +57,24 @@ def _last_line(error: str) -> str:
 
 
 def print_table(results: Sequence[Result], console: Console) -> None:
-    table = Table(header_style="bold", show_lines=True)
+    """The figures of each scenario, and below them what else there is to know."""
+    table = Table(header_style="bold", box=None, padding=(0, 1))
     for number, heading in enumerate(_HEADINGS):
-        table.add_column(heading, justify="left" if number < 2 else "right", ratio=6 if number == 1 else None)
+        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=number != 1)
     for result in results:
         style = "red" if result.outcome is None and not result.skipped else None
         table.add_row(*_row(result), style=style)
-    console.print(table)
+    Console(width=max(WIDTH, console.width), file=console.file, highlight=False).print(table)
+    for result in results:
+        if facts := _facts(result):
+            console.print(f"{result.scenario.name}: {facts}", soft_wrap=True, markup=False)
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """The same table, for a document."""
-    lines = ["| " + " | ".join(_HEADINGS) + " |", "|---|---|" + "---:|" * (len(_HEADINGS) - 2)]
-    lines += ["| " + " | ".join(cell.replace("|", "/") for cell in _row(result)) + " |" for result in results]
+    """The same, for a document."""
+    headings = (*_HEADINGS, "what else")
+    lines = ["| " + " | ".join(headings) + " |", "|---|---|" + "---:|" * (len(_HEADINGS) - 2) + "---|"]
+    for result in results:
+        cells = (cell.replace("|", "/") for cell in (*_row(result), _facts(result)))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
