@@ -55,6 +55,9 @@ UserPath = Annotated[
 SessionPath = Annotated[
     str, Path(pattern=r"^ses_[0-9a-f]{32}$", examples=["ses_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
 ]
+InvitePath = Annotated[
+    str, Path(pattern=r"^inv_[0-9a-f]{32}$", examples=["inv_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
+]
 
 
 class Body(BaseModel):

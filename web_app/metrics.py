@@ -41,6 +41,6 @@ PASSWORDS_WAITING = Gauge(
 )
 SESSIONS_REVOKED = Counter(
     "lockstep_web_sessions_revoked_total",
-    "Sessions ended before their time, by why: `logout`, `revoked`, `reuse`, `deactivated`.",
+    "Sessions ended before their time, by why: `logout`, `revoked`, `reuse`, `deactivated`, `password`.",
     ["why"],
 )

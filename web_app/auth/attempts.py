@@ -1,4 +1,4 @@
-"""How often one may try: to log in to one account, and anything with a password from one address."""
+"""How often one may try: to log in to one account, to change its password, and anything with a password from one address."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ class Attempts:
         """Note an attempt to log in. Raises ApiError slow_down when there were too many."""
         account = hashlib.sha256(f"{workspace_slug}\n{email.lower()}\n{address}".encode()).hexdigest()
         self._note(self._per_account, "account", account, "Too many attempts to log in to this account.")
+        self.from_address(address)
+
+    def own_password(self, user_id: str, address: str) -> None:
+        """Note an attempt to say one's own password again. Raises ApiError slow_down when there were too many."""
+        account = hashlib.sha256(f"{user_id}\n{address}".encode()).hexdigest()
+        self._note(self._per_account, "password", account, "Too many attempts to change this password.")
         self.from_address(address)
 
     def from_address(self, address: str) -> None:

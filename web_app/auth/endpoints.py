@@ -6,9 +6,17 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from web_app.auth import repository, service
-from web_app.auth.schemas import LoggedIn, LogIn, Refresh, SessionItem, Tokens
+from web_app.auth.schemas import LoggedIn, LogIn, PasswordChange, Refresh, SessionItem, Tokens
 from web_app.auth.sessions import end_sessions
-from web_app.dependencies import ClientAddress, PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
+from web_app.dependencies import (
+    AccessClaims,
+    ClientAddress,
+    PartsOfApp,
+    Reading,
+    ReadingViewer,
+    Transaction,
+    WritingViewer,
+)
 from web_app.fields import Listing, SessionPath
 from web_app.paging import PageQuery, listing
 from web_app.problems import ApiError, problems
@@ -48,6 +56,20 @@ async def refresh(wanted: Refresh, parts: PartsOfApp) -> Response:
 async def log_out(viewer: WritingViewer, db: Transaction) -> None:
     """Ends the session of the access token, and its live connections."""
     await end_sessions(db, viewer.user_id, "logout", viewer.session_id)
+
+
+@router.post(
+    "/auth/password",
+    operation_id="change_password",
+    summary="Change your password",
+    status_code=204,
+    responses=problems("invalid_credentials", "conflict", "slow_down", "too_large"),
+)
+async def change_password(
+    wanted: PasswordChange, claims: AccessClaims, parts: PartsOfApp, address: ClientAddress
+) -> None:
+    """Ends all your other sessions, and their live connections."""
+    await service.change_password(parts, claims, wanted, address)
 
 
 @router.get(

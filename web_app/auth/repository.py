@@ -89,6 +89,14 @@ async def lock_user(db: AsyncConnection, user_id: str) -> AnyRow | None:
     return found.one_or_none()
 
 
+async def find_password_hash(db: AsyncConnection, user_id: str, *, lock: bool = False) -> str:
+    """`lock`: nobody logs in to the account or changes it before this transaction ends."""
+    wanted = select(User.password_hash).where(User.id == user_id)
+    found = await db.scalar(wanted.with_for_update(key_share=True) if lock else wanted)
+    assert isinstance(found, str)
+    return found
+
+
 async def set_password_hash(db: AsyncConnection, user_id: str, password_hash: str) -> None:
     await db.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
@@ -171,12 +179,14 @@ async def list_sessions(db: AsyncConnection, user_id: str, after: str, limit: in
 
 
 async def revoke_sessions(
-    db: AsyncConnection, user_id: str, session_id: str | None = None
+    db: AsyncConnection, user_id: str, session_id: str | None = None, *, but: str | None = None
 ) -> list[tuple[str, int]]:
-    """End one session of this person, or all: those that had not ended yet, with their new versions."""
+    """End one session of this person, or all, or all `but` one: those that had not ended yet, with their new versions."""
     wanted = select(Session.id).where(Session.user_id == user_id, Session.revoked_at.is_(None))
     if session_id is not None:
         wanted = wanted.where(Session.id == session_id)
+    if but is not None:
+        wanted = wanted.where(Session.id != but)
     locked = (await db.execute(wanted.order_by(Session.id).with_for_update())).scalars().all()
     if not locked:
         return []

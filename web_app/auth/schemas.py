@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr
 
-from web_app.fields import STORABLE, Body, Device, OpaqueToken, Reply, examples
+from web_app.fields import STORABLE, Body, Device, OpaqueToken, Password, Reply, examples
 from web_app.users.schemas import USER_EXAMPLE, User
 from web_app.workspaces.schemas import WORKSPACE_EXAMPLE, Workspace
 
@@ -74,6 +74,15 @@ class Refresh(Body):
     model_config = examples({"refresh_token": TOKENS_EXAMPLE["refresh_token"]})
 
     refresh_token: OpaqueToken
+
+
+class PasswordChange(Body):
+    model_config = examples(
+        {"current_password": "analytical engine no. 1", "new_password": "difference engine no. 2"}
+    )
+
+    current_password: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+    new_password: Password
 
 
 class SessionItem(Reply):

@@ -1,11 +1,12 @@
-"""Logging in, refreshing, logging out."""
+"""Logging in, refreshing, changing the password."""
 
 from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.contract.tokens import Claims
 from web_app.auth import repository
-from web_app.auth.schemas import LoggedIn, LogIn, Refresh, Tokens
+from web_app.auth.schemas import LoggedIn, LogIn, PasswordChange, Refresh, Tokens
 from web_app.auth.sessions import end_sessions, hash_of_sent, issue_tokens, start_session
 from web_app.database import AnyRow
 from web_app.parts import Parts
@@ -72,6 +73,30 @@ async def refresh(parts: Parts, wanted: Refresh) -> Tokens:
         await end_sessions(db, found.user_id, "reuse", found.session_id)
     # Only now, when that is committed.
     raise ApiError("refresh_reused")
+
+
+async def change_password(parts: Parts, claims: Claims, wanted: PasswordChange, address: str) -> None:
+    """Set another password, and end every session but the one that asks: a password is changed because somebody may
+    know it. Whoever logs in with the old one at the same moment either fails or has that session ended.
+
+    Raises ApiError unauthenticated, invalid_credentials, slow_down, conflict.
+    """
+    async with parts.database.reading() as db:
+        viewer = await repository.find_viewer(db, claims)
+        before = await repository.find_password_hash(db, viewer.user_id)
+    parts.attempts.own_password(viewer.user_id, address)
+    if not await parts.passwords.verify(before, wanted.current_password.get_secret_value()):
+        raise ApiError("invalid_credentials", "The current password is wrong.")
+    after = await parts.passwords.hash(wanted.new_password.get_secret_value())
+    async with parts.database.transaction() as db:
+        now = await repository.find_password_hash(db, viewer.user_id, lock=True)
+        viewer = await repository.find_viewer(
+            db, claims
+        )  # it may have ended while the password was worked on
+        if now != before:
+            raise ApiError("conflict", "The password was changed by another request at the same moment.")
+        await repository.set_password_hash(db, viewer.user_id, after)
+        await end_sessions(db, viewer.user_id, "password", but=viewer.session_id)
 
 
 async def _is_current(db: AsyncConnection, token_hash: bytes, found: AnyRow) -> bool:

@@ -65,10 +65,13 @@ async def issue_tokens(
 
 
 async def end_sessions(
-    db: AsyncConnection, user_id: str, why: str, session_id: str | None = None
+    db: AsyncConnection, user_id: str, why: str, session_id: str | None = None, *, but: str | None = None
 ) -> list[tuple[str, int]]:
-    """End one session of a person, or all, and have the channel servers told: [(directory key, version)]."""
-    ended = await repository.revoke_sessions(db, user_id, session_id)
+    """End one session of a person, or all, or all `but` one, and have the channel servers told.
+
+    Gives [(directory key, version)] of those that had not ended yet.
+    """
+    ended = await repository.revoke_sessions(db, user_id, session_id, but=but)
     published = [(f"revoked:{each}", version) for each, version in ended]
     await enqueue_directory(db, [key for key, _ in published])
     metrics.SESSIONS_REVOKED.labels(why).inc(len(ended))

@@ -8,12 +8,21 @@ from starlette.responses import Response
 from web_app.auth.schemas import SignedUp
 from web_app.auth.service import user_shown, workspace_shown
 from web_app.dependencies import ClientAddress, PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
-from web_app.fields import Listing, UserPath
+from web_app.fields import InvitePath, Listing, UserPath
 from web_app.paging import PageQuery, listing
 from web_app.problems import problems
 from web_app.replies import reply
 from web_app.users import repository, service
-from web_app.users.schemas import AcceptInvite, InviteCreated, Me, NewInvite, User, UserChanged
+from web_app.users.schemas import (
+    AcceptInvite,
+    Invite,
+    InviteCreated,
+    Me,
+    NewInvite,
+    User,
+    UserChange,
+    UserChanged,
+)
 
 router = APIRouter(prefix="/v1", tags=["users"])
 
@@ -53,6 +62,32 @@ async def create_invite(
     return reply(await service.invite(db, viewer, wanted, parts.settings.web_invite_s), 201)
 
 
+@router.get(
+    "/invites",
+    operation_id="list_invites",
+    summary="List open invitations",
+    response_model=Listing[Invite],
+    responses=problems("forbidden"),
+)
+async def list_invites(page: PageQuery, viewer: ReadingViewer, db: Reading) -> Response:
+    """For owners and admins: what can still be accepted, oldest first. The tokens are not shown again."""
+    service.require_admin(viewer)
+    rows = await repository.list_invites(db, viewer.workspace_id, page.after("inv"), page.limit)
+    return reply(listing(rows, page.limit, lambda row: str(row.id), service.invite_shown))
+
+
+@router.delete(
+    "/invites/{invite_id}",
+    operation_id="withdraw_invite",
+    summary="Withdraw an invitation",
+    status_code=204,
+    responses=problems("forbidden", "not_found"),
+)
+async def withdraw_invite(invite_id: InvitePath, viewer: WritingViewer, db: Transaction) -> None:
+    """For owners and admins. Its token is worthless at once; who has accepted it already stays."""
+    await service.withdraw_invite(db, viewer, invite_id)
+
+
 @router.post(
     "/invites/accept",
     operation_id="accept_invite",
@@ -64,6 +99,20 @@ async def create_invite(
 async def accept_invite(wanted: AcceptInvite, parts: PartsOfApp, address: ClientAddress) -> Response:
     """Makes the account and starts a session."""
     return reply(await service.accept_invite(parts, wanted, address), 201)
+
+
+@router.patch(
+    "/users/{user_id}",
+    operation_id="change_user",
+    summary="Change somebody's role",
+    response_model=UserChanged,
+    responses=problems("forbidden", "not_found", "conflict", "too_large"),
+)
+async def change_user(
+    user_id: UserPath, wanted: UserChange, viewer: WritingViewer, db: Transaction
+) -> Response:
+    """For owners and admins; only owners make owners, and change what owners are. The last owner stays one."""
+    return reply(await service.change_role(db, viewer, user_id, wanted.role))
 
 
 @router.post(

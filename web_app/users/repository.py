@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.database.tables import Invite, User, Workspace, row_version
+from web_app.auth.repository import Viewer
 from web_app.database import AnyRow
 
 COLUMNS = (User.id, User.name, User.email, User.role, User.active, User.created_at, User.version)
@@ -42,7 +43,8 @@ async def find_with_workspace(db: AsyncConnection, user_id: str) -> AnyRow:
 
 
 async def lock_staff(db: AsyncConnection, workspace_id: str) -> None:
-    """One change at a time of who is active in a workspace: so that the last two owners cannot deactivate each other.
+    """One change at a time of who is active in a workspace, and as what: so that the last two owners cannot deactivate
+    each other.
 
     FOR NO KEY UPDATE: nobody who only refers to the workspace has to wait.
     """
@@ -64,6 +66,21 @@ async def has_other_owner(db: AsyncConnection, workspace_id: str, user_id: str) 
         User.workspace_id == workspace_id, User.role == "owner", User.active, User.id != user_id
     )
     return bool(await db.scalar(select(exists(others))))
+
+
+async def find_acting(db: AsyncConnection, viewer: Viewer) -> Viewer:
+    """The viewer with their role as it is now, after having waited for a lock; guests may do least.
+
+    Somebody who has been deactivated meanwhile has no say any more.
+    """
+    found = await db.execute(select(User.role, User.active).where(User.id == viewer.user_id))
+    row = found.one()
+    return viewer._replace(role=row.role if row.active else "guest")
+
+
+async def set_role(db: AsyncConnection, user_id: str, role: str) -> None:
+    """Roles are not told to channel servers, so the version stays. The caller holds the row's lock."""
+    await db.execute(update(User).where(User.id == user_id).values(role=role))
 
 
 async def set_active(db: AsyncConnection, user_id: str, active: bool) -> int:
@@ -154,6 +171,36 @@ async def find_open_invite(db: AsyncConnection, token_hash: bytes, *, lock: bool
     )
     found = await db.execute(wanted.with_for_update(of=Invite) if lock else wanted)
     return found.one_or_none()
+
+
+async def list_invites(db: AsyncConnection, workspace_id: str, after: str, limit: int) -> Sequence[AnyRow]:
+    """Up to `limit` + 1 invitations that can still be accepted, oldest first."""
+    found = await db.execute(
+        select(Invite.id, Invite.email, Invite.role, Invite.invited_by, Invite.expires_at)
+        .where(
+            Invite.workspace_id == workspace_id,
+            Invite.id > after,
+            Invite.accepted_at.is_(None),
+            Invite.expires_at > func.now(),
+        )
+        .order_by(Invite.id)
+        .limit(limit + 1)
+    )
+    return found.all()
+
+
+async def lock_invite(db: AsyncConnection, workspace_id: str, invite_id: str) -> AnyRow | None:
+    """An invitation that nobody has accepted, and nobody accepts before this transaction ends: its role."""
+    found = await db.execute(
+        select(Invite.role)
+        .where(Invite.id == invite_id, Invite.workspace_id == workspace_id, Invite.accepted_at.is_(None))
+        .with_for_update()
+    )
+    return found.one_or_none()
+
+
+async def remove_invite(db: AsyncConnection, invite_id: str) -> None:
+    await db.execute(delete(Invite).where(Invite.id == invite_id))
 
 
 async def use_invite(db: AsyncConnection, invite_id: str) -> None:

@@ -22,6 +22,7 @@ INVITE_EXAMPLE: Final[dict[str, Any]] = {
     "id": "inv_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b",
     "email": "grace@example.com",
     "role": "member",
+    "invited_by": "usr_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b",
     "expires_at": "2026-01-12T09:30:00Z",
 }
 
@@ -64,6 +65,12 @@ class UserChanged(Reply):
     directory_at: str
 
 
+class UserChange(Body):
+    model_config = examples({"role": "admin"})
+
+    role: Role
+
+
 class NewInvite(Body):
     model_config = examples({"email": "grace@example.com", "role": "member"})
 
@@ -77,6 +84,7 @@ class Invite(Reply):
     id: str
     email: str
     role: Role
+    invited_by: str
     expires_at: dt.datetime
 
 

@@ -1,4 +1,4 @@
-"""Inviting, accepting, deactivating and reactivating people."""
+"""Inviting, accepting, changing roles, deactivating and reactivating people."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from web_app.auth.repository import Viewer
 from web_app.auth.schemas import SignedUp
 from web_app.auth.service import user_shown, workspace_shown
 from web_app.auth.sessions import end_sessions, hash_of, hash_of_sent, new_secret, start_session
+from web_app.database import AnyRow
 from web_app.parts import Parts
 from web_app.problems import ApiError
 from web_app.users import repository
-from web_app.users.schemas import AcceptInvite, Invite, InviteCreated, NewInvite, UserChanged
+from web_app.users.schemas import AcceptInvite, Invite, InviteCreated, NewInvite, Role, UserChanged
 
 
 def user_key(user_id: str) -> str:
@@ -49,8 +50,31 @@ async def invite(db: AsyncConnection, viewer: Viewer, wanted: NewInvite, lifetim
         invited_by=viewer.user_id,
         expires_at=expires_at,
     )
-    shown = Invite(id=invite_id, email=wanted.email, role=wanted.role, expires_at=expires_at)
+    shown = Invite(
+        id=invite_id,
+        email=wanted.email,
+        role=wanted.role,
+        invited_by=viewer.user_id,
+        expires_at=expires_at,
+    )
     return InviteCreated(invite=shown, token=token)
+
+
+async def withdraw_invite(db: AsyncConnection, viewer: Viewer, invite_id: str) -> None:
+    """Nothing is left of it. Raises ApiError forbidden, not_found when there is none or it has been accepted."""
+    require_admin(viewer)
+    found = await repository.lock_invite(db, viewer.workspace_id, invite_id)
+    if found is None:
+        raise ApiError("not_found", "There is no such invitation, or it has been accepted.")
+    if found.role == "owner" and viewer.role != "owner":
+        raise ApiError("forbidden", "Only owners may withdraw the invitation of an owner.")
+    await repository.remove_invite(db, invite_id)
+
+
+def invite_shown(row: AnyRow) -> Invite:
+    return Invite(
+        id=row.id, email=row.email, role=row.role, invited_by=row.invited_by, expires_at=row.expires_at
+    )
 
 
 async def accept_invite(parts: Parts, wanted: AcceptInvite, address: str) -> SignedUp:
@@ -93,15 +117,43 @@ def _no_invite() -> ApiError:
     return ApiError("not_found", "The invitation is unknown, used or expired.")
 
 
-async def set_active(db: AsyncConnection, viewer: Viewer, user_id: str, active: bool) -> UserChanged:
-    """Deactivating ends every session. Raises ApiError forbidden, not_found, conflict for the last owner."""
+async def change_role(db: AsyncConnection, viewer: Viewer, user_id: str, role: Role) -> UserChanged:
+    """Raises ApiError forbidden, not_found, conflict for the last owner.
+
+    Channel servers know no roles: nothing is published.
+    """
+    viewer, user = await _lock_person(db, viewer, user_id)
+    if role == "owner" and viewer.role != "owner":
+        raise ApiError("forbidden", "Only owners may make somebody an owner.")
+    steps_down = user.role == "owner" and role != "owner"
+    if steps_down and not await repository.has_other_owner(db, viewer.workspace_id, user_id):
+        raise ApiError("conflict", "The last owner of a workspace stays its owner.")
+    if user.role != role:
+        await repository.set_role(db, user_id, role)
+    shown = user_shown(user).model_copy(update={"role": role})
+    return UserChanged(user=shown, directory_at=directory_at(user_key(user_id), user.version))
+
+
+async def _lock_person(db: AsyncConnection, viewer: Viewer, user_id: str) -> tuple[Viewer, AnyRow]:
+    """(who asks, as they are now; whom it is about), for a change that only owners and admins may make.
+
+    Raises ApiError forbidden, not_found.
+    """
     require_admin(viewer)
     await repository.lock_staff(db, viewer.workspace_id)
+    viewer = await repository.find_acting(db, viewer)
+    require_admin(viewer)
     user = await repository.lock_user(db, viewer.workspace_id, user_id)
     if user is None:
         raise ApiError("not_found", "There is no such person in this workspace.")
     if user.role == "owner" and viewer.role != "owner":
         raise ApiError("forbidden", "Only owners may do this to an owner.")
+    return viewer, user
+
+
+async def set_active(db: AsyncConnection, viewer: Viewer, user_id: str, active: bool) -> UserChanged:
+    """Deactivating ends every session. Raises ApiError forbidden, not_found, conflict for the last owner."""
+    _, user = await _lock_person(db, viewer, user_id)
     if user.active == active:
         return UserChanged(user=user_shown(user), directory_at=directory_at(user_key(user_id), user.version))
     if (

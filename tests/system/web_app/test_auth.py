@@ -311,6 +311,45 @@ async def test_a_password_hash_of_another_cost_is_renewed_at_log_in(
     await log_in(owner)
 
 
+async def test_changing_the_password_ends_the_other_sessions(owner: Person, sql: asyncpg.Connection) -> None:
+    phone, tablet, member = await log_in(owner), await log_in(owner), await join(owner)
+    before = await outbox_end(sql)
+    body = {"current_password": PASSWORD, "new_password": "another long password"}
+    assert (await owner.post("/v1/auth/password", body)).status_code == 204
+    assert set(await outbox(sql, before)) == {f"revoked:{each.session_id}" for each in (phone, tablet)}
+    ok(await owner.get("/v1/me"))
+    ok(await _refresh(owner, owner.tokens["refresh_token"]))
+    ok(await member.get("/v1/me"))
+    for ended in (phone, tablet):
+        refused(await ended.get("/v1/me"), "unauthenticated")
+        refused(await _refresh(ended, ended.tokens["refresh_token"]), "refresh_invalid")
+    login = {"workspace_slug": owner.workspace_slug, "email": owner.email, "password": PASSWORD}
+    refused(await owner.http.post("/v1/auth/login", json=login), "invalid_credentials")
+    ok(await owner.http.post("/v1/auth/login", json=login | {"password": "another long password"}))
+
+
+async def test_the_password_is_changed_only_by_who_knows_it(owner: Person, sql: asyncpg.Connection) -> None:
+    other = await log_in(owner)
+    wrong = {"current_password": "not the password", "new_password": "another long password"}
+    refused(await owner.post("/v1/auth/password", wrong), "invalid_credentials")
+    short = {"current_password": PASSWORD, "new_password": "ninechars"}
+    answer = await owner.post("/v1/auth/password", short)
+    refused(answer, "invalid_request")
+    assert "ninechars" not in answer.text
+    ok(await other.get("/v1/me"))
+    await log_in(owner)
+
+
+async def test_too_many_attempts_to_change_a_password_are_slowed_down(new_web: NewWeb) -> None:
+    web = await new_web(web_login_limit="2/minute")
+    owner, other = await sign_up(web.http), await sign_up(web.http)
+    wrong = {"current_password": "not the password", "new_password": "another long password"}
+    for _ in range(2):
+        refused(await owner.post("/v1/auth/password", wrong), "invalid_credentials")
+    refused(await owner.post("/v1/auth/password", wrong | {"current_password": PASSWORD}), "slow_down")
+    refused(await other.post("/v1/auth/password", wrong), "invalid_credentials")
+
+
 def _claims(claims: dict[str, object], expires: int) -> Claims:
     return Claims(str(claims["sub"]), str(claims["ws"]), str(claims["sid"]), expires)
 

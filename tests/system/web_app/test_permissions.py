@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.system.web_app.conftest import Web
-from tests.system.web_app.people import Person, join, log_in, ok, refused, sign_up, unique
+from tests.system.web_app.people import PASSWORD, Person, join, log_in, ok, refused, sign_up, unique
 from web_app.main import build_api
 
 METHODS: Final = ("get", "post", "patch", "delete", "put")
@@ -39,6 +39,7 @@ class Scene:
             template.replace("{channel_id}", self.private)
             .replace("{user_id}", self.subject.id)
             .replace("{session_id}", self.subject.session_id)
+            .replace("{invite_id}", "inv_" + "0" * 32)
         )
 
 
@@ -74,6 +75,8 @@ BODIES: Final[dict[str, Callable[[Scene], dict[str, Any]]]] = {
     "open_direct_channel": lambda s: {"user_ids": [s.subject.id]},
     "change_channel": lambda s: {"topic": unique("topic")},
     "add_members": lambda s: {"user_ids": [s.subject.id]},
+    "change_password": lambda s: {"current_password": PASSWORD, "new_password": PASSWORD},
+    "change_user": lambda s: {"role": "member"},
     "create_invite": lambda s: {"email": f"{unique('new')}@example.com", "role": "guest"},
     "post_message": lambda s: {"text": "hello"},
 }
@@ -91,10 +94,14 @@ IN_CHARGE: Final = MEMBERS | {"member": "forbidden"}
 EXPECTED: Final[dict[str, dict[str, str]]] = {
     "log_out": EVERYBODY,
     "list_sessions": EVERYBODY,
+    "change_password": EVERYBODY,
     "revoke_session": dict.fromkeys(EVERYBODY, HIDDEN),  # another person's
     "get_me": EVERYBODY,
     "list_users": EVERYBODY,
     "create_invite": ADMINS | {"stranger": YES},  # into their own workspace
+    "list_invites": ADMINS | {"stranger": YES},  # of their own workspace
+    "withdraw_invite": ADMINS | dict.fromkeys(("stranger", "admin", "owner"), HIDDEN),  # there is none
+    "change_user": ADMINS | {"stranger": HIDDEN},
     "deactivate_user": ADMINS | {"stranger": HIDDEN},
     "reactivate_user": ADMINS | {"stranger": HIDDEN},
     "create_channel": EVERYBODY | {"guest": "forbidden"},

@@ -183,6 +183,45 @@ async def test_who_logs_in_while_being_deactivated_is_out(owner: Person, sql: as
             refused(await member.get("/v1/me"), "unauthenticated")
 
 
+async def test_owners_who_make_each_other_members_at_once_leave_one(web: Web) -> None:
+    for _ in range(5):
+        first = await sign_up(web.http)
+        second = await join(first, "owner")
+        answers = await asyncio.gather(
+            first.ask("PATCH", f"/v1/users/{second.id}", {"role": "member"}),
+            second.ask("PATCH", f"/v1/users/{first.id}", {"role": "member"}),
+        )
+        assert sorted_codes(answers) == ["200", "forbidden"]
+
+
+async def test_who_logs_in_with_the_old_password_while_it_is_changed_is_out(
+    owner: Person, sql: asyncpg.Connection
+) -> None:
+    old = {"workspace_slug": owner.workspace_slug, "email": owner.email, "password": PASSWORD}
+    new = {"current_password": PASSWORD, "new_password": "another long password"}
+    answers = await asyncio.gather(
+        *(owner.http.post("/v1/auth/login", json=old) for _ in range(6)),
+        owner.post("/v1/auth/password", new),
+    )
+    assert answers[-1].status_code == 204
+    alive = await sql.fetch("select id from sessions where user_id = $1 and revoked_at is null", owner.id)
+    assert [row["id"] for row in alive] == [owner.session_id]
+
+
+async def test_an_invitation_is_either_accepted_or_withdrawn(owner: Person, sql: asyncpg.Connection) -> None:
+    for _ in range(5):
+        email = f"{unique('x')}@example.com"
+        invited = ok(await owner.post("/v1/invites", {"email": email}), 201)
+        body = {"token": invited["token"], "name": "X", "password": PASSWORD}
+        answers = await asyncio.gather(
+            owner.http.post("/v1/invites/accept", json=body),
+            owner.ask("DELETE", f"/v1/invites/{invited['invite']['id']}"),
+        )
+        assert sorted_codes(answers) in (["201", "not_found"], ["204", "not_found"])
+        there = await sql.fetchval("select count(*) from users where email = $1", email)
+        assert there == answers[0].is_success
+
+
 async def test_different_channels_do_not_wait_for_each_other(owner: Person, sql: asyncpg.Connection) -> None:
     locked, free, member = await owner.new_channel(), await owner.new_channel(), await join(owner)
     other = await log_in(owner)

@@ -136,3 +136,83 @@ async def test_admins_do_not_deactivate_owners(owner: Person) -> None:
     refused(await admin.post(f"/v1/users/{owner.id}/deactivate"), "forbidden")
     member = await join(owner)
     ok(await admin.post(f"/v1/users/{member.id}/deactivate"))
+
+
+@pytest.mark.parametrize(
+    ("role", "before", "after", "code"),
+    [
+        ("owner", "member", "owner", None),
+        ("owner", "owner", "guest", None),
+        ("admin", "guest", "admin", None),
+        ("admin", "admin", "member", None),
+        ("admin", "member", "owner", "forbidden"),
+        ("admin", "owner", "member", "forbidden"),
+        ("member", "guest", "member", "forbidden"),
+        ("guest", "guest", "member", "forbidden"),
+    ],
+)
+async def test_who_may_change_whose_role(
+    owner: Person, sql: asyncpg.Connection, role: str, before: str, after: str, code: str | None
+) -> None:
+    person = owner if role == "owner" else await join(owner, role)
+    subject = await join(owner, before)
+    end = await outbox_end(sql)
+    answer = await person.ask("PATCH", f"/v1/users/{subject.id}", {"role": after})
+    if code is not None:
+        refused(answer, code)
+        assert ok(await subject.get("/v1/me"))["user"]["role"] == before
+        return
+    changed = ok(answer)
+    assert changed["user"]["role"] == after
+    assert ok(await subject.get("/v1/me"))["user"]["role"] == after, "it counts at once"
+    version = await sql.fetchval("select version from users where id = $1", subject.id)
+    assert changed["directory_at"] == f"user:{subject.id}@{version}"
+    assert await outbox(sql, end) == [], "channel servers know no roles"
+
+
+async def test_the_last_owner_stays_one(owner: Person) -> None:
+    path = f"/v1/users/{owner.id}"
+    refused(await owner.ask("PATCH", path, {"role": "member"}), "conflict")
+    ok(await owner.ask("PATCH", path, {"role": "owner"}))
+    second = await join(owner, "owner")
+    ok(await owner.post(f"/v1/users/{second.id}/deactivate"))
+    refused(await owner.ask("PATCH", path, {"role": "member"}), "conflict")
+    ok(await owner.post(f"/v1/users/{second.id}/reactivate"))
+    ok(await owner.ask("PATCH", path, {"role": "member"}))
+    refused(await owner.ask("PATCH", path, {"role": "owner"}), "forbidden")
+
+
+async def test_open_invitations_are_listed_in_pages_and_withdrawn(
+    owner: Person, sql: asyncpg.Connection
+) -> None:
+    invited = [ok(await owner.post("/v1/invites", {"email": f"{n}@example.com"}), 201) for n in range(5)]
+    accept = {"token": invited[0]["token"], "name": "N", "password": PASSWORD}
+    ok(await owner.http.post("/v1/invites/accept", json=accept), 201)
+    await sql.execute("update invites set expires_at = now() where id = $1", invited[1]["invite"]["id"])
+    ok(await (await sign_up(owner.http)).post("/v1/invites", {"email": "5@example.com"}), 201)
+
+    first = ok(await owner.get("/v1/invites", limit=2))
+    second = ok(await owner.get("/v1/invites", limit=2, cursor=first["next_cursor"]))
+    assert second["next_cursor"] is None
+    assert first["items"] + second["items"] == [each["invite"] for each in invited[2:]]
+    assert first["items"][0]["invited_by"] == owner.id
+    assert not any(each["token"] in str((first, second)) for each in invited)
+
+    path = f"/v1/invites/{invited[2]['invite']['id']}"
+    assert (await owner.ask("DELETE", path)).status_code == 204
+    refused(await owner.ask("DELETE", path), "not_found")
+    accept = {"token": invited[2]["token"], "name": "N", "password": PASSWORD}
+    refused(await owner.http.post("/v1/invites/accept", json=accept), "not_found")
+    left = ok(await owner.get("/v1/invites"))["items"]
+    assert left == [each["invite"] for each in invited[3:]]
+
+
+async def test_which_invitations_cannot_be_withdrawn(owner: Person) -> None:
+    admin, stranger = await join(owner, "admin"), await sign_up(owner.http)
+    for_owner = ok(await owner.post("/v1/invites", {"email": "o@example.com", "role": "owner"}), 201)
+    path = f"/v1/invites/{for_owner['invite']['id']}"
+    refused(await admin.ask("DELETE", path), "forbidden")
+    refused(await stranger.ask("DELETE", path), "not_found")
+    accept = {"token": for_owner["token"], "name": "O", "password": PASSWORD}
+    ok(await owner.http.post("/v1/invites/accept", json=accept), 201)
+    refused(await owner.ask("DELETE", path), "not_found")
