@@ -41,6 +41,7 @@ from client.rest import RestClient, past_events
 from client.session import Session
 from client.tokens import MemoryTokens, Tokens, TokenStore
 from services.contract import frames
+from services.contract.events import MAX_TEXT
 
 
 class Events:
@@ -398,13 +399,19 @@ class LockstepClient:
 
 def _check(channel: str, text: str) -> None:
     """Raises InvalidMessage for what every server would refuse."""
+    if not text:
+        raise InvalidMessage("An empty message cannot be sent.")
+    if len(text) > MAX_TEXT:
+        raise InvalidMessage(f"The message has {len(text):,} characters; {MAX_TEXT:,} is the most.")
     try:
         frame = msgspec.convert(
             {"type": "send", "channel": channel, "id": _ANY_ID, "text": text}, frames.Send
         )
         size = len(frames.encode_frame(frame))
     except (msgspec.ValidationError, UnicodeError) as error:
-        raise InvalidMessage(f"The message cannot be sent: {error}.") from error
+        raise InvalidMessage(
+            f"The message or its channel has characters that cannot be sent: {error}."
+        ) from error
     if size > frames.MAX_MESSAGE_BYTES:
         raise InvalidMessage(f"The message takes {size} bytes, more than {frames.MAX_MESSAGE_BYTES}.")
 

@@ -23,11 +23,11 @@ from client.cli.channels import Named
 from client.cli.context import Context, Place, context_of, run
 from client.cli.errors import CommandFailed
 from client.cli.messages import Recording, recorder_for
-from client.cli.output import Describer, one_line
+from client.cli.output import Describer, held_back, notice, one_line
 from client.client import LockstepClient
 from client.connection import State
 from client.errors import InvalidMessage, LockstepError, SendRefused
-from client.model import Ack, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset
+from client.model import Ack, CatchingUp, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset
 
 _HELP: Final = """\
 — /history N   show N more of what happened before
@@ -63,7 +63,11 @@ def chat(
     async def work() -> None:
         with recorder_for(record, here) as recorder:
             status = _Status()
-            async with here.live(on_state=status.changed, recorder=recorder) as live:
+
+            def held(what: CatchingUp) -> None:
+                status.say(f"— {held_back(what, here.label(what.channel))}")
+
+            async with here.live(on_state=status.changed, on_catching_up=held, recorder=recorder) as live:
                 place = await here.place(live.rest, channel, member=True)
                 await _Conversation(here, live, place, status).hold(limit)
 
@@ -102,6 +106,7 @@ class _Conversation:
         self._place = place
         self._status = status
         self._people: dict[str, str] = {}
+        self._strangers: set[str] = set()  # whose name was asked for
         self._describer = Describer(self._people, live.user_id)
         self._out = Console(highlight=False, soft_wrap=True)
         self._first = 0  # the earliest seq on the screen
@@ -143,9 +148,9 @@ class _Conversation:
         async for event in self._live.events():
             match event:
                 case Reset():
-                    self._note("— the server's log was replaced; what follows may repeat what you have seen")
+                    self._note(notice(event, ""))
                 case Gap(channel=channel) if channel == self._place.id:
-                    self._note(f"— {event.first} to {event.last} are missing and cannot be read")
+                    self._note(notice(event, one_line(self._place.label)))
                 case Opened(channel=channel, head=head) if channel == self._place.id:
                     await self._open(head, limit)
                 case Closed(channel=channel) if channel == self._place.id:
@@ -176,7 +181,8 @@ class _Conversation:
             self._first = past[0].seq
 
     async def _show(self, event: MessageEvent | ChannelEvent) -> None:
-        if event.sender not in self._people:
+        if event.sender not in self._people and event.sender not in self._strangers:
+            self._strangers.add(event.sender)
             self._people.update(await self._here.people(self._live.rest))
         self._out.print(self._describer.line(event))
         self._last = event.seq

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ from client.cli.profile import Names, Profile, Saved
 from client.client import LockstepClient
 from client.connection import State
 from client.errors import ApiError, LockstepError, Unreachable
+from client.model import CatchingUp
 from client.recorder import Recorder
 from client.records import Channel, Login, User
 from client.rest import RestClient
@@ -26,6 +28,7 @@ T = TypeVar("T")
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _PATIENCE_S: Final = 2.0  # somebody is waiting
+_AWAY_S: Final = 10.0  # a web app that did not answer is not asked for mere names for so long
 INTERRUPTED: Final = 130  # what shells say of a process that Ctrl-C ended
 
 
@@ -42,6 +45,7 @@ class Context:
     def __init__(self, profile: Profile, url: str | None) -> None:
         self.profile = profile
         self._url = url
+        self._away_until = 0.0
 
     @property
     def url(self) -> str:
@@ -70,7 +74,11 @@ class Context:
         return RestClient(self.url, self.profile, patience_s=_PATIENCE_S)
 
     def live(
-        self, *, on_state: Callable[[State], None] | None = None, recorder: Recorder | None = None
+        self,
+        *,
+        on_state: Callable[[State], None] | None = None,
+        on_catching_up: Callable[[CatchingUp], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> LockstepClient:
         """A connection as whoever is logged in. Raises CommandFailed when nobody is."""
         self.login()
@@ -80,6 +88,7 @@ class Context:
             realtime=self.profile.realtime,
             on_realtime=self.profile.keep_realtime,
             on_state=on_state,
+            on_catching_up=on_catching_up,
             recorder=recorder,
             name="lockstep-cli",
             patience_s=_PATIENCE_S,
@@ -98,7 +107,7 @@ class Context:
         `member`: only of those one is in. Raises CommandFailed when there is none, or none that is meant clearly.
         """
         if is_entity_id(named, "ch"):
-            return Place(named, self._label(named))
+            return Place(named, self.label(named))
         if named.startswith("@"):
             return await self._direct(rest, named)
         wanted = named.removeprefix("#").casefold()
@@ -108,6 +117,7 @@ class Context:
             known = self.profile.names.channels.get(wanted)
             if known is None or (isinstance(error, ApiError) and not error.retry):
                 raise
+            self._away()
             return Place(known, f"#{wanted}")
         self._remember_channels(channels)
         found = next((channel for channel in channels if channel.name.casefold() == wanted and wanted), None)
@@ -130,6 +140,7 @@ class Context:
             found = known.channels.get(named.casefold())
             if found is None or (isinstance(error, ApiError) and not error.retry):
                 raise
+            self._away()
             return Place(found, named)
         known = self.profile.names
         known.channels[named.casefold()] = channel.id
@@ -157,11 +168,32 @@ class Context:
 
     async def people(self, rest: RestClient) -> dict[str, str]:
         """User id to name; as last seen, when nobody can be asked now."""
+        if time.monotonic() >= self._away_until:
+            try:
+                self._remember_people([user async for user in rest.users()])
+            except LockstepError:
+                self._away()
+        me = self.login().user
+        return {me.id: me.name, **self.profile.names.people}
+
+    async def learn_channels(self, rest: RestClient) -> None:
+        """So that `label` knows them; as last seen, when nobody can be asked now."""
+        if time.monotonic() < self._away_until:
+            return
         try:
-            self._remember_people([user async for user in rest.users()])
+            self._remember_channels([channel async for channel in rest.channels()])
         except LockstepError:
-            pass
-        return self.profile.names.people
+            self._away()
+
+    def label(self, channel_id: str) -> str:
+        """What to call a channel on the screen: `#general`, `@grace`, or its id if nothing better is known."""
+        for name, id in self.profile.names.channels.items():
+            if id == channel_id:
+                return name if name.startswith("@") else f"#{name}"
+        return channel_id
+
+    def _away(self) -> None:
+        self._away_until = time.monotonic() + _AWAY_S
 
     def _remember_people(self, users: list[User]) -> None:
         names = self.profile.names
@@ -172,15 +204,14 @@ class Context:
     def _remember_channels(self, channels: list[Channel]) -> None:
         names = self.profile.names
         known = {channel.name.casefold(): channel.id for channel in channels if channel.name}
+        me = self.login().user.id
+        for channel in channels:
+            others = [names.people.get(user, "") for user in channel.user_ids or () if user != me]
+            if not channel.name and others and all(others):
+                known[f"@{', '.join(others)}".casefold()] = channel.id
         known |= {name: id for name, id in names.channels.items() if name.startswith("@")}
         if known != names.channels:
             self.profile.names = Names(channels=known, people=names.people)
-
-    def _label(self, channel_id: str) -> str:
-        for name, id in self.profile.names.channels.items():
-            if id == channel_id:
-                return name if name.startswith("@") else f"#{name}"
-        return channel_id
 
 
 def context_of(typer_context: typer.Context) -> Context:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from client.cli.channels import Json, Named
 from client.cli.context import Context, Place, context_of, run
 from client.cli.errors import CommandFailed
-from client.cli.output import Describer, as_json, console, json_line
+from client.cli.output import Describer, as_json, console, held_back, json_line, notice, one_line
 from client.client import LockstepClient
-from client.model import ChannelEvent, Closed, MessageEvent, Opened, Shown
+from client.model import CatchingUp, ChannelEvent, Closed, MessageEvent, Opened, Shown
 from client.recorder import Recorder
 from client.records import EventPage
 from client.rest import PAGE, RestClient, past_events
@@ -181,9 +182,12 @@ def tail(
     """
     here = context_of(context)
 
+    def held(what: CatchingUp) -> None:
+        print(f"lockstep: {held_back(what, here.label(what.channel))}", file=sys.stderr)
+
     async def work() -> None:
         with recorder_for(record, here) as recorder:
-            async with here.live(recorder=recorder) as chat:
+            async with here.live(recorder=recorder, on_catching_up=held) as chat:
                 places = [await here.place(chat.rest, named, member=True) for named in channels or ()]
                 await _tail(here, chat, places, json=json, after=after, count=count)
 
@@ -202,18 +206,23 @@ async def _tail(
     people = await here.people(chat.rest)
     describer = Describer(people, chat.user_id)
     labels = {place.id: place.label for place in places}
+    if not places and not json:
+        await here.learn_channels(chat.rest)
     out = console()
     printed = 0
+    strangers: set[str] = set()
 
     def show(event: Shown) -> None:
         nonlocal printed
         if json:
             json_line(as_json(event, people))
         elif isinstance(event, MessageEvent | ChannelEvent):
-            several = len(places) != 1
-            out.print(describer.line(event, labels.get(event.channel, event.channel[:9]) if several else ""))
+            label = labels.get(event.channel) or here.label(event.channel)
+            out.print(describer.line(event, one_line(label) if len(places) != 1 else ""))
         else:
-            out.print(f"— {event}", style="dim")
+            channel = getattr(event, "channel", "")
+            label = labels.get(channel) or here.label(channel)
+            out.print(Text(notice(event, one_line(label)), style="dim"))
         printed += isinstance(event, MessageEvent | ChannelEvent)
 
     missed: dict[str, int] = {} if after is None else dict.fromkeys(labels, after)
@@ -222,6 +231,8 @@ async def _tail(
         if places and channel is not None and channel not in labels:
             continue
         if isinstance(event, Opened):
+            if not places and not json and here.label(event.channel) == event.channel:
+                await here.learn_channels(chat.rest)
             start = missed.pop(event.channel, event.head)
             while start < event.head and (count is None or printed < count):
                 for past in await chat.history(event.channel, after=start, limit=PAGE, at_least=event.head):
@@ -229,7 +240,8 @@ async def _tail(
                     if past.seq <= event.head and (count is None or printed < count):
                         show(past)
         elif isinstance(event, MessageEvent | ChannelEvent):
-            if isinstance(event, ChannelEvent) and event.sender not in people:
+            if event.sender not in people and event.sender not in strangers:
+                strangers.add(event.sender)
                 people.update(await here.people(chat.rest))
             show(event)
         else:

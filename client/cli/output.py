@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from client.model import ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
+from client.model import CatchingUp, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
 from services.contract.events import (
     ChannelArchived,
     ChannelCreated,
@@ -125,6 +125,24 @@ class Describer:
     def _all(self, users: Iterable[str]) -> str:
         names = [self.name(user) for user in users]
         return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def notice(event: Opened | Closed | Gap | Reset, label: str) -> str:
+    """What happened to the view of a channel, which is called `label`, in words."""
+    match event:
+        case Opened(head=head):
+            return f"— {label}: {head} so far"
+        case Closed(last_seq=last):
+            return f"— you are no longer in {label}; the last that you were shown is {last}"
+        case Gap(first=first, last=last):
+            return f"— {label}: {first} to {last} are missing: {event.reason or 'they cannot be read'}"
+        case Reset():
+            return "— the server's log was replaced; what follows may repeat what you have seen"
+
+
+def held_back(held: CatchingUp, label: str) -> str:
+    """Why a channel stands still."""
+    return f"{label} waits for {held.first} to {held.last}, which cannot be read now: {held.reason}"
 
 
 def clock(at_ms: int) -> str:
