@@ -9,9 +9,9 @@ from typing import Any
 from channel_server.core.node import Node
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.eventlog.directory import DirectoryTail
-from services.eventlog.errors import LogLost
+from services.eventlog.errors import LogLost, Overtaken
 from services.eventlog.records import LogRecord
-from services.eventlog.tail import Tail
+from services.eventlog.replay import Replay
 from services.runtime.process import Fatal
 
 BATCH_RECORDS = 2_000
@@ -26,9 +26,9 @@ Batch = list[tuple[int, list[LogRecord]]]
 class Loops:
     """`wake` may be called at any time, by anybody, when there may be laggards."""
 
-    def __init__(self, node: Node, tail: Tail, directory: DirectoryTail) -> None:
+    def __init__(self, node: Node, replay: Replay, directory: DirectoryTail) -> None:
         self._node = node
-        self._tail = tail
+        self._replay = replay
         self._directory = directory
         self._laggards = asyncio.Event()
         self.replayed = asyncio.Event()
@@ -43,10 +43,11 @@ class Loops:
         self._laggards.set()
 
     async def follow_events(self) -> None:
-        """Raises Fatal when the log is lost, or written by a release that this one cannot count with."""
+        """Raises Overtaken, before anything was shown; Fatal when the log is lost, or written by a release that this one
+        cannot count with."""
         try:
             while True:
-                fetched = await self._tail.batch(250)
+                fetched = await self._replay.batch(250)
                 self._prove()
                 for batch in bounded(fetched):
                     for partition, records in batch:
@@ -54,6 +55,8 @@ class Loops:
                     await _to_the_end(self._node.flush)
                 if self._node.has_laggards:
                     self.wake()
+        except Overtaken:
+            raise
         except LogLost as error:
             self._node.log_lost()
             raise Fatal(f"the log is not the one that was read before: {error}") from error
@@ -87,7 +90,7 @@ class Loops:
             await _to_the_end(self._node.catch_up)
 
     def _prove(self) -> None:
-        events, directory = self._tail.proven_current(), self._directory.proven_current()
+        events, directory = self._replay.proven_current(), self._directory.proven_current()
         self._node.proven(events, directory)
         if events and directory:
             self.replayed.set()

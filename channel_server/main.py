@@ -26,8 +26,8 @@ from services.contract.generation import Generation
 from services.eventlog.appender import Appender
 from services.eventlog.directory import DirectoryTail
 from services.eventlog.epoch import await_generation
-from services.eventlog.errors import AppendFailed, LogLost, NoGeneration
-from services.eventlog.replay import Replay
+from services.eventlog.errors import AppendFailed, LogLost, NoGeneration, Overtaken
+from services.eventlog.replay import Replay, unless_overtaken
 from services.runtime.admin import serving
 from services.runtime.process import Fatal, run
 
@@ -80,7 +80,7 @@ class ChannelServer:
     async def _work(self, api: InternalApi, stop: asyncio.Event) -> None:
         try:
             generation = await await_generation(self._settings.kafka)
-            await self._follow(generation, api, stop)
+            await unless_overtaken(lambda: self._follow(generation, api, stop))
         except NoGeneration as error:
             raise Fatal(str(error)) from error
         except LogLost as error:
@@ -117,7 +117,7 @@ class ChannelServer:
                 rng=self._rng,
             )
             writer.appender, writer.sends = appender, node.state.sends
-            loops = Loops(node, replay.tail, directory)
+            loops = Loops(node, replay, directory)
             with NodeCollector(node):
                 try:
                     async with asyncio.TaskGroup() as tasks:
@@ -132,6 +132,9 @@ class ChannelServer:
                         for task in following:
                             task.cancel()
                 except ExceptionGroup as group:
+                    overtaken = group.subgroup(Overtaken)
+                    if overtaken is not None:
+                        raise overtaken.exceptions[0] from None
                     await self._see_off()
                     fatal = group.subgroup(Fatal)
                     raise group if fatal is None else fatal.exceptions[0] from None

@@ -11,6 +11,10 @@ class LogLost(Exception):
     """
 
 
+class Overtaken(LogLost):
+    """Retention has followed a newer checkpoint past a fold that was still starting: throw it away, begin anew from that."""
+
+
 class AppendFailed(Exception):
     """It is not known whether the log took the record: append it again under the same id."""
 

@@ -12,7 +12,7 @@ import pytest
 from services.contract.generation import Generation
 from services.eventlog.errors import LogLost
 from services.eventlog.heads import HeadsWriter
-from services.eventlog.replay import Replay
+from services.eventlog.replay import Replay, unless_overtaken
 from services.eventlog.retention import delete_below
 from services.eventlog.sequencer import Kind, LastRecord, Sequencer, Verdict
 from tests.stack.servers import Kafka
@@ -30,12 +30,16 @@ class Seen(NamedTuple):
 
 
 async def node(kafka: str, generation: Generation) -> Seen:
-    """A node: replay until current."""
+    """A node: replay until current, begin anew when retention overtakes it."""
+    return await unless_overtaken(lambda: _node(kafka, generation))
+
+
+async def _node(kafka: str, generation: Generation) -> Seen:
     verdicts: dict[Place, Verdict] = {}
     since = time.monotonic()
     async with asyncio.timeout(60), Replay(kafka, generation) as replay:
-        while replay.tail.proven_current() < since:
-            for partition, records in (await replay.tail.batch(100)).items():
+        while replay.proven_current() < since:
+            for partition, records in (await replay.batch(100)).items():
                 sequencer = replay.sequencers[partition]
                 for record in records:
                     if record.envelope is None:
