@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -109,12 +109,14 @@ async def lockstep_stack(
     services: tuple[str, ...] | None = None,
     environment: Mapping[str, str] | None = None,
     kafka_address: str | None = None,
+    prepare: Callable[[Stack], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Stack]:
     """A running stack; everything it started is killed at the end.
 
     `kafka`, `postgres`: servers to use instead of own ones. A broker knows one current epoch, so one that is given
     must be fresh. `services`: the names of those to start (default: all). `environment`: on top of every process's.
-    `kafka_address`: what the processes are told instead of the broker's own address (a proxy's).
+    `kafka_address`: what the processes are told instead of the broker's own address (a proxy's). `prepare` is called
+    before the services start, and may change their processes' environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     secrets_dir = folder / "secrets"
@@ -140,6 +142,8 @@ async def lockstep_stack(
         stack.processes = {service.name: stack.process(service) for service in SERVICES}
         owned.push_async_callback(_end, stack)
         await stack.bootstrap()
+        if prepare is not None:
+            await prepare(stack)
         await stack.start(*(services if services is not None else tuple(stack.processes)))
         yield stack
 

@@ -59,10 +59,14 @@ async def kafka_broker(
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Brokers by id (1, 2, 3), each with a copy of every topic; `proxies` stand between them and their clients."""
+    """Brokers by id (1, 2, 3), each with a copy of every topic; `proxies` stand between them and their clients.
+
+    `inner`: bootstrap servers for those who are to reach all of them past the proxies.
+    """
 
     brokers: Mapping[int, Kafka]
     proxies: Mapping[int, Proxy]
+    inner: str
 
     @property
     def kafka(self) -> Kafka:
@@ -82,11 +86,13 @@ async def kafka_cluster(folder: Path, *, proxied: bool = False) -> AsyncIterator
     voters = dict(zip(ids, free_ports(len(ids)), strict=True))
     brokers: dict[int, Kafka] = {}
     proxies: dict[int, Proxy] = {}
+    inners: list[str] = []
     async with contextlib.AsyncExitStack() as owned:
         for id in ids:
             own = folder / f"broker-{id}"
             own.mkdir(parents=True, exist_ok=True)
             port, inner = free_ports(2)
+            inners.append(f"127.0.0.1:{inner if proxied else port}")
             if proxied:
                 proxies[id] = await owned.enter_async_context(proxy("127.0.0.1", port))
             server = KafkaServer(
@@ -105,7 +111,7 @@ async def kafka_cluster(folder: Path, *, proxied: bool = False) -> AsyncIterator
             brokers[id] = Kafka(server.bootstrap, process)
             process.spawn()
         await asyncio.gather(*(broker.process.wait_ready(90.0) for broker in brokers.values()))
-        yield Cluster(brokers, proxies)
+        yield Cluster(brokers, proxies, ",".join(inners))
 
 
 @dataclass(frozen=True, slots=True)
