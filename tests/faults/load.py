@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
@@ -31,8 +32,15 @@ _WORDS = [
     "Straße",
 ]
 
+_POSTED = re.compile(rb" \d+ @(\d+\.\d{6}) ")
 _LONG_SHARE = 0.05
 """Of the texts; some are kilobytes."""
+
+
+def posted_at(body: bytes) -> float | None:
+    """When a message of the load was posted (monotonic seconds), from its event's body; None for other events."""
+    found = _POSTED.search(body)
+    return float(found[1]) if found else None
 
 
 class Wait(NamedTuple):
@@ -80,8 +88,8 @@ class Load:
         while not self._stop.is_set():
             number += 1
             words = rng.randint(0, 12) if rng.random() > _LONG_SHARE else rng.randint(300, 1200)
-            text = f"{person.name} {number} " + " ".join(rng.choices(_WORDS, k=words))
             posted = self._posted[person.name] = time.monotonic()
+            text = f"{person.name} {number} @{posted:.6f} " + " ".join(rng.choices(_WORDS, k=words))
             ack = await person.client.send(rng.choice(self.crowd.channels), text)
             del self._posted[person.name]
             self.crowd.acks.append(ack)

@@ -112,6 +112,7 @@ class Viewer:
         self._resumed: dict[str, int] = {}
         self._due: dict[str, int] = {}
         self._next_heartbeat = 0.0
+        self._moved = asyncio.Event()
 
     @property
     def connected(self) -> bool:
@@ -122,6 +123,14 @@ class Viewer:
     def caught_up(self) -> bool:
         """Whether everything up to the heads of the last welcome was shown, or named by a gap."""
         return self.connected and all(self.cursors.get(c, head) >= head for c, head in self._due.items())
+
+    async def until_gone(self) -> frames.Reconnect | None:
+        """Wait until the connection is gone (None), or the node asks to leave it."""
+        while self.connected and self.reconnect is None:
+            self._moved.clear()
+            await self._moved.wait()
+        asked, self.reconnect = self.reconnect, None
+        return asked
 
     async def connect(self, node: str, *, timeout: float = 15.0, resume: bool = True) -> None:
         """Connect to the address and wait for `welcome`. Raises OSError, TimeoutError or WSError when it does not
@@ -150,6 +159,7 @@ class Viewer:
         if self._link is not None and self._link.transport is not None:
             self._link.transport.underlying_transport.abort()
         self._link = None
+        self._moved.set()
 
     def leave(self) -> None:
         """Close in the orderly way; nothing is recorded after it."""
@@ -206,6 +216,7 @@ class Viewer:
                 self.epoch = frame.epoch
             case frames.Reconnect():
                 self.reconnect = frame
+                self._moved.set()
             case _:
                 pass
 
@@ -258,6 +269,7 @@ class Viewer:
         if link is not self._link:
             return
         self._link = None
+        self._moved.set()
         if self.welcomed_at:
             self.stays.append(Stay(self.node, self.welcomed_at, time.monotonic(), dict(self.cursors)))
             if self._recorder is not None:
@@ -276,18 +288,24 @@ class Swarm:
         self.nodes = list(nodes)
         self.viewers: list[Viewer] = []
         self.recovered: list[float] = []
-        self.keep = True
         self._rng = rng
         self._gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def enter(self, tokens: Sequence[str], count: int, *, timeout: float = 120.0) -> None:
+    async def enter(
+        self,
+        tokens: Sequence[str],
+        count: int,
+        *,
+        timeout: float = 120.0,
+        receive_buffer: int | None = None,
+    ) -> None:
         """`count` more viewers, as the people of these tokens in turn, from addresses all over 127.0.0.0/8."""
         new = []
         for number, token in zip(range(count), itertools.cycle(tokens)):
             name = f"viewer-{len(self.viewers) + number}"
             address = f"127.{1 + number // 60_000}.{number // 250 % 240}.{1 + number % 250}"
-            new.append(Viewer(name, token, address=address))
+            new.append(Viewer(name, token, address=address, receive_buffer=receive_buffer))
         self.viewers += new
         for number, viewer in enumerate(new):
             self._own(self._keep(viewer, self.nodes[number % len(self.nodes)]))
@@ -305,19 +323,15 @@ class Swarm:
                 if lost_at is not None:
                     self.recovered.append(time.monotonic() - lost_at)
                 lost_at, attempt = None, 0
-                while viewer.connected:
-                    if viewer.reconnect is not None:
-                        frame, viewer.reconnect = viewer.reconnect, None
-                        await asyncio.sleep(self._rng.uniform(0, 0.8) * frame.after_ms / 1000)
-                        break
-                    await asyncio.sleep(0.1)
+                asked = await viewer.until_gone()
+                if asked is not None:
+                    await asyncio.sleep(self._rng.uniform(0, 0.8) * asked.after_ms / 1000)
             except (OSError, TimeoutError, WSError):
                 pass
-            if not self.keep:
-                return
             lost_at = lost_at if lost_at is not None else time.monotonic()
             await asyncio.sleep(self._rng.uniform(0, min(8.0, 0.25 * 2**attempt)))
             attempt += 1
+            attempt = min(attempt, 5)
             others = [other for other in self.nodes if other != node]
             node = self._rng.choice(others or self.nodes)
 

@@ -1,5 +1,8 @@
 """One module a kind of fault. Importing this package registers every scenario, in the order of the table."""
 
 from tests.faults.scenarios import (  # noqa: F401 - for their registration
+    databases,
+    kafka,
     node_killed,
+    crowds,
 )

@@ -1,0 +1,71 @@
+"""Work for web_app and the relay while things break: topics, comings and goings in a channel of their own, made one
+after another over REST; and the proof that each became exactly one event, in the order in which they were made."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from tests.stack.crowd import Crowd
+from tests.stack.waiting import until
+
+_KINDS: Final = ("channel.topic_set", "members.added", "members.removed")
+
+
+class Changes:
+    """Changes made one after another until the end of the block; each is repeated until web_app has answered."""
+
+    def __init__(self, crowd: Crowd, channel: str) -> None:
+        self.made = 0
+        self.channel = channel
+        self._crowd = crowd
+        self._stop = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def going_on(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._change())
+            try:
+                yield
+            finally:
+                self._stop.set()
+
+    async def _change(self) -> None:
+        owner, other = self._crowd.owner, self._crowd.people[-1]
+        while not self._stop.is_set():
+            await owner.rest.change_channel(self.channel, topic=f"topic {self.made}")
+            await owner.rest.add_members(self.channel, [other.user_id])
+            await owner.rest.remove_member(self.channel, other.user_id)
+            self.made += len(_KINDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 0.02)
+
+    async def must_hold(self, timeout: float = 60.0) -> None:
+        """Wait until the outbox is empty; then each change is one event, in the order made. Raises AssertionError."""
+        connection = await self._crowd.stack.database.connect()
+        try:
+
+            async def empty() -> bool:
+                return bool(await connection.fetchval("select not exists (select from outbox)"))
+
+            await until(empty, timeout, what="the outbox is empty")
+            rows = await connection.fetch(
+                "select seq, kind from events where channel_id = $1 order by seq", self.channel
+            )
+        finally:
+            await connection.close()
+        assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+        kinds = [row["kind"] for row in rows]
+        expected = list(_KINDS) * (self.made // len(_KINDS))
+        assert kinds[len(kinds) - len(expected) :] == expected, "a change is lacking, doubled or out of order"
+
+
+@contextlib.asynccontextmanager
+async def changing(crowd: Crowd) -> AsyncIterator[Changes]:
+    """Changes in a new channel until the end of the block; ask `must_hold` after it."""
+    reply = await crowd.owner.client.create_channel("busy")
+    changes = Changes(crowd, reply.channel.id)
+    async with changes.going_on():
+        yield changes
