@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
+from services.contract.codes import CLOSES
+from services.contract.directory import directory_at
 from services.contract.events import MembersAdded, MembersRemoved
 from services.contract.ids import new_event_id
-from tests.system.channel_server.cell import Cell, dense
+from tests.system.channel_server.cell import Cell, Person, dense
 
 
 async def test_what_one_says_everybody_is_shown_in_one_order_on_both_nodes(cell: Cell) -> None:
@@ -158,3 +161,39 @@ async def test_a_send_waits_for_the_directory_that_makes_it_legal(cell: Cell) ->
 
     never = await anns.say(channel, "3", directory_at=f"{member.key}@{member.version + 1000}")
     assert never["code"] == "not_yet"
+
+
+async def test_a_copy_at_another_node_of_what_is_stored_is_acknowledged_after_the_channel_was_archived(
+    cell: Cell,
+) -> None:
+    one, two = await cell.nodes("node-1", "node-2")
+    ann, bob = await cell.people(2)
+    channel = await cell.channel(ann, bob)
+    anns, bobs = await cell.connect(one, ann), await cell.connect(one, bob)
+    id, of_bob = new_event_id(), new_event_id()
+    first = await anns.say(channel, "stored", id)
+    of_bobs = await bobs.say(channel, "stored too", of_bob)
+    version = cell.next_version()
+    await cell.append(channel, ann, MembersRemoved(user_ids=[bob.id], version=version))
+    await bobs.frame("closed", channel=channel)
+    record = cell.channel_record(channel, archived=True)
+    await cell.publish(record)
+    anns, bobs = await cell.connect(two, ann), await cell.connect(two, bob)
+    # Once the news is here for certain, something new is refused for good ...
+    news = directory_at(record.key, record.version)
+    assert (await anns.say(channel, "new", directory_at=news))["code"] == "archived"
+    assert (await bobs.say(channel, "new"))["code"] == "not_a_member"
+    # ... and the copies get the numbers that they have.
+    for client, copy, answer, text in ((anns, id, first, "stored"), (bobs, of_bob, of_bobs, "stored too")):
+        again = await client.say(channel, text, copy)
+        assert again == {**answer, "duplicate": True}
+
+
+async def test_who_the_node_has_not_heard_of_is_told_to_come_back(cell: Cell) -> None:
+    (node,) = await cell.nodes("node-1")
+    person = Person()
+    early = await cell.open(node, person)
+    await early.socket.send(json.dumps({"type": "connect", "token": cell.token(person)}))
+    assert await early.end() == CLOSES["not_ready"].code
+    await cell.publish(cell.user_record(person))
+    await cell.connect(node, person)

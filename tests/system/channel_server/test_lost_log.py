@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from channel_server.main import ChannelServer
+from channel_server.settings import ChannelServerSettings
 from services.contract.envelope import HEADER
+from services.contract.events import MessagePosted
+from services.eventlog.errors import Overtaken
+from services.eventlog.records import LogRecord
+from services.eventlog.replay import Replay
+from tests.stack.waiting import until
 from tests.system.channel_server.cell import Cell
 
 
@@ -70,3 +79,44 @@ async def test_a_log_whose_start_is_gone_is_refused_at_the_start(cell: Cell) -> 
     node.process.spawn()
     assert await node.process.wait(60) == 70
     assert "the log cannot be read from where the checkpoints say" in node.process.tail()
+
+
+async def test_a_node_that_retention_overtakes_while_it_starts_begins_anew(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ann,) = await cell.people(1)
+    channel = await cell.channel(ann)
+    await cell.append(channel, ann, MessagePosted(text="1"))
+    starts: list[Replay] = []
+    batch = Replay.batch
+
+    async def overtaken_at_first(replay: Replay, timeout_ms: int) -> dict[int, list[LogRecord]]:
+        records = await batch(replay, timeout_ms)
+        if replay not in starts:
+            starts.append(replay)
+        if len(starts) == 1 and records:
+            raise Overtaken("deleted behind a newer checkpoint")
+        return records
+
+    monkeypatch.setattr(Replay, "batch", overtaken_at_first)
+    settings = ChannelServerSettings(
+        node_name="node-1",
+        kafka=cell.kafka,
+        secrets_dir=cell.secrets,
+        websocket_port=0,
+        internal_port=0,
+        drain_seconds=1.0,
+    )
+    server, stop = ChannelServer(settings), asyncio.Event()
+    serving = asyncio.create_task(server.serve(stop))
+    try:
+        await until(lambda: serving.done() or server.why_not_ready() is None, 30)
+        node = server._node
+        assert node is not None
+        # Nothing of the first fold is left.
+        assert (len(starts), node.counts.events) == (2, 1)
+        assert node.state.numbering.head(channel) == 1
+    finally:
+        stop.set()
+        await serving
+        gc.unfreeze()
