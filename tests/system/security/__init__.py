@@ -1,0 +1,1 @@
+"""Attacks on a running Lockstep. Each test is something that somebody without the right to it tries."""

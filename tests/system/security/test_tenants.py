@@ -1,0 +1,247 @@
+"""Nobody touches another workspace, or a channel that is not theirs, by any operation of the REST API.
+
+Generated from the API's description: whatever takes an id is called with every kind of id of somebody else's, alone
+and mixed with one's own. The answer must be a refusal, must tell nothing, and what is theirs must be as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import httpx
+import pytest
+
+from services.contract.ids import new_event_id
+from services.contract.tokens import Claims
+from tests.system.security.slots import Operation, fillings, operations
+from tests.system.web_app.conftest import Web
+from tests.system.web_app.people import Person, join, ok, refused, sign_up, unique
+from tests.system.web_app.records import store_messages
+
+# These take no id, so there is nothing of others to name: that each shows and does only one's own is tested below.
+WITHOUT_IDS: Final = {
+    "log_out", "change_password", "list_sessions", "get_me", "list_users", "create_invite", "list_invites",
+    "create_channel", "list_channels", "get_realtime",
+}  # fmt: skip
+# These ask for no access token: what they trust is a password or a random token of 256 bits (test_auth, test_users).
+PUBLIC: Final = {"sign_up", "log_in", "refresh_tokens", "accept_invite"}
+
+OPERATIONS: Final = operations()
+GENERATED: Final = sorted(set(OPERATIONS) - WITHOUT_IDS - PUBLIC)
+
+SECRET_NAME: Final = "kept from strangers"
+
+
+@dataclass
+class Side:
+    """A workspace: its people, and by kind the ids that outsiders will name."""
+
+    owner: Person
+    member: Person
+    ids: dict[str, list[str]]
+    words: list[str]
+
+    def reveals(self, answer: httpx.Response, asked: Iterable[str]) -> list[str]:
+        """What an answer says of this workspace beyond what was asked with."""
+        known = set(asked)
+        return [
+            word
+            for words in (*self.ids.values(), self.words)
+            for word in words
+            if word not in known and word in answer.text
+        ]
+
+
+async def side(web: Web, sql: asyncpg.Connection) -> Side:
+    owner = await sign_up(web.http)
+    member, third = await asyncio.gather(join(owner), join(owner))
+    name = unique(SECRET_NAME)
+    public = await owner.new_channel("public", name)
+    private = await owner.new_channel("private", f"{name}!")
+    direct = ok(await owner.post("/v1/channels/direct", {"user_ids": [member.id]}), 201)["channel"]["id"]
+    group = ok(await owner.post("/v1/channels/direct", {"user_ids": [member.id, third.id]}), 201)["channel"][
+        "id"
+    ]
+    for channel in (public, private):
+        await owner.add(channel, member)
+    for channel in (public, private, direct, group):
+        await store_messages(sql, channel, owner.id, 3)
+    invited = ok(
+        await owner.post("/v1/invites", {"email": f"{unique('guest')}@example.com", "role": "guest"}), 201
+    )
+    ids = {
+        "ch": [public, private, direct, group],
+        "usr": [owner.id, member.id],
+        "ses": [owner.session_id, member.session_id],
+        "inv": [invited["invite"]["id"]],
+        "ws": [ok(await owner.get("/v1/me"))["workspace"]["id"]],
+    }
+    return Side(owner, member, ids, [name, owner.workspace_slug, invited["invite"]["email"]])
+
+
+async def everything_of(sql: asyncpg.Connection, ids: Iterable[str]) -> dict[str, list[str]]:
+    """All rows of all tables that name one of these ids, also those that say what is to be published."""
+    named = [f"%{each}%" for each in ids]
+    tables = await sql.fetch("select tablename from pg_tables where schemaname = 'public' order by 1")
+    return {
+        table: [
+            row[0]
+            for row in await sql.fetch(
+                f'select t::text from "{table}" t where t::text like any($1) order by 1', named
+            )
+        ]
+        for (table,) in tables
+    }
+
+
+def test_every_operation_is_generated_or_listed() -> None:
+    assert {name for name in OPERATIONS if not OPERATIONS[name].ids} == WITHOUT_IDS | PUBLIC
+    assert {name for name, each in OPERATIONS.items() if each.public} == PUBLIC
+    assert len(GENERATED) >= 18
+
+
+@pytest.fixture(scope="module")
+async def theirs(web: Web, web_database: Any) -> Side:
+    connection = await web_database.connect()
+    try:
+        return await side(web, connection)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def ours(web: Web, web_database: Any) -> Side:
+    connection = await web_database.connect()
+    try:
+        return await side(web, connection)
+    finally:
+        await connection.close()
+
+
+async def attack(
+    sql: asyncpg.Connection, attacker: Person, operation: Operation, own: Side, victim: Side
+) -> int:
+    """Call an operation with every mixture of ids; gives how many calls that were."""
+    own_ids = {kind: values[0] for kind, values in own.ids.items()}
+    touched = {kind: values for kind, values in victim.ids.items() if kind != "ws"}
+    before = await everything_of(sql, (each for values in touched.values() for each in values))
+    calls = 0
+    for values in fillings(operation, own_ids, victim.ids):
+        path, query, body = operation.request(values)
+        for key in (None, new_event_id()):
+            answer = await attacker.http.request(
+                operation.method,
+                path,
+                params=query,
+                json=body,
+                headers=attacker.headers | ({"idempotency-key": key} if key and not _has_id(body) else {}),
+            )
+            said = f"{operation.method} {path} {body}: {answer.status_code} {answer.text}"
+            assert answer.status_code in (403, 404), said
+            assert answer.json()["code"] in ("forbidden", "not_found", "not_a_member"), said
+            assert victim.reveals(answer, values.values()) == [], said
+            calls += 1
+    assert await everything_of(sql, (each for values in touched.values() for each in values)) == before
+    return calls
+
+
+def _has_id(body: dict[str, Any] | None) -> bool:
+    return body is not None and "client_msg_id" in body
+
+
+@pytest.mark.parametrize("operation", GENERATED)
+async def test_nothing_of_another_workspace_can_be_touched(
+    sql: asyncpg.Connection, ours: Side, theirs: Side, operation: str
+) -> None:
+    """By its owner, who may do the most at home."""
+    assert await attack(sql, ours.owner, OPERATIONS[operation], ours, theirs) > 0
+
+
+@pytest.fixture(scope="module")
+async def outsiders(theirs: Side) -> dict[str, Person]:
+    """People of the same workspace who are in none of its private channels; one of them is an admin."""
+    return {role: await join(theirs.owner, role) for role in ("member", "admin", "guest")}
+
+
+@pytest.mark.parametrize("role", ["member", "admin", "guest"])
+@pytest.mark.parametrize(
+    "operation",
+    [name for name in GENERATED if set(OPERATIONS[name].ids.values()) & {"ch"}],
+)
+async def test_private_direct_and_group_channels_are_closed_to_everybody_else_in_the_workspace(
+    sql: asyncpg.Connection, theirs: Side, outsiders: dict[str, Person], role: str, operation: str
+) -> None:
+    attacker = outsiders[role]
+    hidden = Side(
+        theirs.owner,
+        theirs.member,
+        {"ch": theirs.ids["ch"][1:], "usr": [attacker.id]},
+        [f"{theirs.words[0]}!"],
+    )
+    own = Side(attacker, attacker, {"ch": [theirs.ids["ch"][1]], "usr": [attacker.id]}, [])
+    assert await attack(sql, attacker, OPERATIONS[operation], own, hidden) > 0
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [name for name in sorted(WITHOUT_IDS) if OPERATIONS[name].method == "GET"],
+)
+async def test_lists_show_ones_own_workspace_only(ours: Side, theirs: Side, operation: str) -> None:
+    """Also when the page is to begin at somebody else's id."""
+    wanted = OPERATIONS[operation]
+    starts = [None, *(each for values in theirs.ids.values() for each in values)]
+    for start in starts:
+        answer = await ours.owner.get(wanted.path, cursor=start)
+        assert theirs.reveals(answer, [start] if start else []) == [], answer.text
+        assert answer.status_code in (200, 422), answer.text
+        if start is None:
+            assert answer.status_code == 200, answer.text
+
+
+async def test_the_channel_list_shows_no_channel_that_is_hidden(
+    theirs: Side, outsiders: dict[str, Person]
+) -> None:
+    hidden = theirs.ids["ch"][1:]
+    for role, person in outsiders.items():
+        for member in (None, "true", "false"):
+            listed = await person.get("/v1/channels", member=member, limit=200)
+            assert not [each for each in hidden if each in listed.text], (role, member)
+            shown = theirs.ids["ch"][0] in listed.text
+            assert shown == (role != "guest" and member != "true"), (role, member)
+
+
+async def test_somebody_elses_idempotency_key_gives_no_answer_of_theirs(ours: Side, theirs: Side) -> None:
+    key = new_event_id()
+    body = {"kind": "private", "name": unique(SECRET_NAME)}
+    made = ok(await theirs.owner.post("/v1/channels", body, key=key), 201)
+    again = ok(await theirs.owner.post("/v1/channels", body, key=key), 201)
+    assert again["channel"]["id"] == made["channel"]["id"]
+    for attacker in (ours.owner, theirs.member):
+        mine = ok(await attacker.post("/v1/channels", body | {"name": unique("own")}, key=key), 201)
+        assert mine["channel"]["id"] != made["channel"]["id"]
+        assert body["name"] not in str(mine)
+
+
+async def test_an_access_token_speaks_for_one_workspace_only(web: Web, ours: Side, theirs: Side) -> None:
+    """Signed by us, but with the workspace, the person or the session of others in it."""
+    ws, usr, ses = "ws", "usr", "ses"
+    now = int(time.time())
+    good = Claims(ours.ids[usr][0], ours.ids[ws][0], ours.ids[ses][0], now + 60)
+
+    async def asked(claims: Claims) -> httpx.Response:
+        token = web.parts.keys.sign("access", claims, now=now)
+        return await web.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
+
+    ok(await asked(good))
+    for changed in (
+        good._replace(workspace_id=theirs.ids[ws][0]),
+        good._replace(user_id=theirs.ids[usr][0]),
+        good._replace(session_id=theirs.ids[ses][0]),
+        good._replace(user_id=theirs.ids[usr][0], workspace_id=theirs.ids[ws][0]),
+    ):
+        refused(await asked(changed), "unauthenticated")
