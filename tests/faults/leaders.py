@@ -81,8 +81,8 @@ async def _place(kafka: str, replicas: Mapping[TopicPartition, Sequence[int]]) -
         by_topic.setdefault(tp.topic, []).append((tp.partition, list(where), {}))
     request = AlterPartitionReassignmentsRequest(
         10_000,
-        [(topic, partitions, {}) for topic, partitions in by_topic.items()],  # type: ignore[misc, list-item]
-        {},  # type: ignore[arg-type]
+        [(topic, partitions, {}) for topic, partitions in by_topic.items()],
+        {},
     )
     async with _client(kafka) as client:
         answer = await client.send(client.get_random_node(), request)
