@@ -26,7 +26,11 @@ def main() -> int:
         "--only", nargs="+", default=[], metavar="NAME", help="these scenarios (beginnings will do)"
     )
     parser.add_argument("--seed", type=int, help="repeat a run (default: a new one, which is printed)")
-    parser.add_argument("--brief", action="store_true", help="the short form of the scenarios that have one")
+    parser.add_argument(
+        "--brief",
+        action="store_true",
+        help="the short form: fewer repetitions; without --only, of those that are part of the tests",
+    )
     parser.add_argument("--list", action="store_true", help="name the scenarios and stop")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, too")
     options = parser.parse_args()
@@ -36,7 +40,7 @@ def main() -> int:
     except KeyError as unknown:
         console.print(f"There is no scenario {unknown}. There are: {', '.join(SCENARIOS)}", soft_wrap=True)
         return 2
-    if options.brief:
+    if options.brief and not options.only:
         scenarios = [scenario for scenario in scenarios if scenario.brief]
     if options.list:
         for scenario in scenarios:
