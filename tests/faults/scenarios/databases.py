@@ -153,6 +153,17 @@ def _children(parent: int) -> Iterable[int]:
                     yield int(folder.name)
 
 
+async def _set(stack: Stack, **settings: int) -> None:
+    """Change settings of the server while it runs."""
+    connection = await stack.database.connect()
+    try:
+        for name, value in settings.items():
+            await connection.execute(f"alter system set {name} = {value}")
+        await connection.execute("select pg_reload_conf()")
+    finally:
+        await connection.close()
+
+
 async def _positions(stack: Stack, epoch: int) -> dict[int, int]:
     connection = await stack.database.connect()
     try:
@@ -171,12 +182,6 @@ async def postgres_in_commit(lab: Lab) -> Outcome:
     """Whether the transaction is lost or stored, and the persister not told, the next one must be the right one."""
     stack = await lab.stack()
     generation = await current_generation(stack.kafka.bootstrap)
-    connection = await stack.database.connect()
-    # Longer COMMITs: half of the moments lie before the log is flushed, half after.
-    await connection.execute("alter system set commit_delay = 20000")
-    await connection.execute("alter system set commit_siblings = 0")
-    await connection.execute("select pg_reload_conf()")
-    await connection.close()
     server = _Server(lab, stack)
     persister = stack.processes["persister"]
     hits: Counter[str] = Counter()
@@ -184,7 +189,9 @@ async def postgres_in_commit(lab: Lab) -> Outcome:
     kills = lab.times(30, 3)
     async with lab.load(stack, people=6, channels=3, pause=(0.0, 0.02)) as load:
         async with changing(load.crowd) as changes:
-            for _ in range(kills):
+            for number in range(kills):
+                # A pause before the log is written; without it nearly every moment lies after that.
+                await _set(stack, commit_delay=20_000 * (number % 2), commit_siblings=0)
                 await load.acked(20)
                 backend = await server.backend()
                 committing = await server.stop_in_commit(backend, 5.0)
