@@ -43,6 +43,13 @@ class SendsMachine(RuleBasedStateMachine):
         assert known is not None
         self.waiting.append((id, body, known, waiter))
 
+    @rule(id=ids, body=bodies)
+    def join(self, id: str, body: bytes) -> None:
+        waiter, known = Waiter(), self.by_body.get((id, body))
+        assert self.sends.join("ch", "u", id, digest_of(body), waiter) == (known is not None)
+        if known is not None:
+            self.waiting.append((id, body, known, waiter))
+
     @rule(id=ids, body=bodies, kind=st.sampled_from(Kind), seq=st.one_of(st.none(), st.integers(1, 9)))
     def judged(self, id: str, body: bytes, kind: Kind, seq: int | None) -> None:
         verdict = Verdict(kind, seq, 5, 9)
