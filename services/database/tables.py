@@ -165,6 +165,8 @@ class SigningKey(Base):
 
 
 class Channel(Base):
+    """`is_default`: the one channel of a workspace that new people are put into."""
+
     __tablename__ = "channels"
     __table_args__ = (
         CheckConstraint("kind in ('public', 'private', 'direct', 'group')", name="kind"),
@@ -174,6 +176,12 @@ class Channel(Base):
             func.lower(text("name")),
             unique=True,
             postgresql_where=text("kind in ('public', 'private')"),
+        ),
+        Index(
+            "uq_channels_workspace_default",
+            "workspace_id",
+            unique=True,
+            postgresql_where=text("is_default"),
         ),
         # One direct channel per set of people: the sorted user ids, joined by commas.
         UniqueConstraint("workspace_id", "direct_key"),
@@ -186,6 +194,7 @@ class Channel(Base):
     name: Mapped[str]  # empty for direct and group
     topic: Mapped[str] = mapped_column(server_default="")
     direct_key: Mapped[str | None]
+    is_default: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     created_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
     archived_at: Mapped[dt.datetime | None]
     version: Mapped[int]

@@ -77,6 +77,16 @@ async def lock_channel(db: AsyncConnection, viewer: Viewer, channel_id: str) -> 
     return await find_channel(db, viewer, channel_id)
 
 
+async def lock_default_channel(db: AsyncConnection, workspace_id: str) -> str | None:
+    """The id of the channel that new people are put into, with its row locked; None when it is archived."""
+    found = await db.execute(
+        select(Channel.id)
+        .where(Channel.workspace_id == workspace_id, Channel.is_default, Channel.archived_at.is_(None))
+        .with_for_update()
+    )
+    return found.scalar_one_or_none()
+
+
 async def find_direct(db: AsyncConnection, viewer: Viewer, direct_key: str) -> AnyRow | None:
     found = await db.execute(_with_membership(viewer).where(Channel.direct_key == direct_key))
     return found.one_or_none()
@@ -99,6 +109,7 @@ async def add_channel(
     topic: str,
     direct_key: str | None,
     created_by: str,
+    is_default: bool,
     version: int,
 ) -> bool:
     """False when another one has the name, or is the direct channel of the same people.
@@ -115,6 +126,7 @@ async def add_channel(
             topic=topic,
             direct_key=direct_key,
             created_by=created_by,
+            is_default=is_default,
             version=version,
         )
         .on_conflict_do_nothing()

@@ -177,6 +177,7 @@ async def add(
     *,
     topic: str = "",
     direct_key: str | None = None,
+    is_default: bool = False,
 ) -> tuple[str, int] | None:
     """A new channel with its first members: (id, version); None when the name, or the set of people, has one."""
     channel_id = new_entity_id("ch")
@@ -190,6 +191,7 @@ async def add(
         topic=topic,
         direct_key=direct_key,
         created_by=creator,
+        is_default=is_default,
         version=version,
     )
     if not added:

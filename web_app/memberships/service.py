@@ -16,7 +16,7 @@ from services.contract.events import MembersRemoved
 from services.database.outbox import enqueue_directory
 from web_app.auth.repository import Viewer
 from web_app.channels import service as channels
-from web_app.channels.repository import draw_version, lock_channel
+from web_app.channels.repository import draw_version, lock_channel, lock_default_channel
 from web_app.channels.schemas import ChannelChanged
 from web_app.channels.service import member_key
 from web_app.memberships import repository
@@ -62,6 +62,18 @@ async def join(db: AsyncConnection, viewer: Viewer, channel_id: str) -> ChannelC
     return ChannelChanged(
         channel=channels.shown(channel, member=True), directory_at=directory_at(key, version)
     )
+
+
+async def join_default(db: AsyncConnection, workspace_id: str, user_id: str) -> tuple[str, int] | None:
+    """Put somebody who has just come into the workspace's first channel, as if they had joined it.
+
+    Gives (directory key, version); None when there is no such channel, or it is archived.
+    """
+    channel_id = await lock_default_channel(db, workspace_id)
+    if channel_id is None:
+        return None
+    version = await _add(db, channel_id, user_id, [user_id])
+    return member_key(channel_id, user_id), version
 
 
 async def _add(db: AsyncConnection, channel_id: str, sender_id: str, user_ids: list[str]) -> int:

@@ -97,7 +97,7 @@ async def withdraw_invite(invite_id: InvitePath, viewer: WritingViewer, db: Tran
     responses=problems("not_found", "name_taken", "slow_down", "too_large", public=True),
 )
 async def accept_invite(wanted: AcceptInvite, parts: PartsOfApp, address: ClientAddress) -> Response:
-    """Makes the account and starts a session."""
+    """Makes the account, joins it to the workspace's first channel (guests to none), and starts a session."""
     return reply(await service.accept_invite(parts, wanted, address), 201)
 
 

@@ -14,6 +14,7 @@ from web_app.auth.schemas import SignedUp
 from web_app.auth.service import user_shown, workspace_shown
 from web_app.auth.sessions import end_sessions, hash_of, hash_of_sent, new_secret, start_session
 from web_app.database import AnyRow
+from web_app.memberships.service import join_default
 from web_app.parts import Parts
 from web_app.problems import ApiError
 from web_app.users import repository
@@ -78,7 +79,9 @@ def invite_shown(row: AnyRow) -> Invite:
 
 
 async def accept_invite(parts: Parts, wanted: AcceptInvite, address: str) -> SignedUp:
-    """Raises ApiError not_found, name_taken, slow_down. The password's work is done outside of any transaction."""
+    """The account, a session, and for all but guests a place in the workspace's first channel.
+
+    Raises ApiError not_found, name_taken, slow_down. The password's work is done outside of any transaction."""
     parts.attempts.from_address(address)
     token_hash = hash_of_sent(wanted.token)
     async with parts.database.reading() as db:
@@ -105,11 +108,14 @@ async def accept_invite(parts: Parts, wanted: AcceptInvite, address: str) -> Sig
             db, parts.keys, parts.settings, user.id, invite.workspace_id, wanted.device
         )
         await enqueue_directory(db, [user_key(user.id)])
+        last: tuple[str, int] | None = None
+        if user.role != "guest":  # guests are only where somebody adds them
+            last = await join_default(db, invite.workspace_id, user.id)
     return SignedUp(
         user=user_shown(user),
         workspace=workspace_shown(invite),
         tokens=tokens,
-        directory_at=directory_at(user_key(user.id), user.version),
+        directory_at=directory_at(*(last or (user_key(user.id), user.version))),
     )
 
 

@@ -47,7 +47,9 @@ async def sign_up(parts: Parts, wanted: SignUp, address: str) -> SignedUp:
         assert user is not None  # a new workspace has nobody yet
         await enqueue_directory(db, [user_key(user.id)])
         tokens = await start_session(db, parts.keys, parts.settings, user.id, workspace_id, wanted.device)
-        made = await channels.add(db, workspace_id, user.id, "public", FIRST_CHANNEL, [user.id])
+        made = await channels.add(
+            db, workspace_id, user.id, "public", FIRST_CHANNEL, [user.id], is_default=True
+        )
         assert made is not None  # nor any channel
         channel_id, version = made
     return SignedUp(

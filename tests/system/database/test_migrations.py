@@ -20,7 +20,7 @@ from services.database.tables import metadata
 from services.runtime.settings import DatabaseSettings
 from tests.stack.proxy import Proxy
 from tests.system.conftest import Factory
-from tests.system.database.example import fill
+from tests.system.database.example import KEY, fill
 
 
 def revisions() -> list[str]:
@@ -64,6 +64,33 @@ async def test_down_and_up_again_with_data(
     assert await current_revision(settings) == revisions()[0]
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_what_newer_columns_say_of_older_rows(engine: AsyncEngine, settings: DatabaseSettings) -> None:
+    async with engine.begin() as connection:
+        await fill(connection)
+        for number, kind in enumerate(("private", "public"), start=10):
+            await connection.execute(
+                text(
+                    "insert into channels (id, workspace_id, kind, name, created_by, version, created_at)"
+                    " select :id, workspace_id, :kind, :id, created_by, :number, created_at + :age * interval '1 s'"
+                    " from channels where name = 'general'"
+                ),
+                {"id": f"c{number}", "kind": kind, "number": number, "age": -1 if kind == "private" else 1},
+            )
+        await connection.execute(
+            text("insert into signing_keys (kid, public_key, version) values ('waiting', 'PEM', 20)")
+        )
+        await connection.execute(text("insert into outbox (topic, key) values ('directory', 'key:waiting')"))
+    await downgrade(settings, "0001")
+    await migrate(settings)
+    async with engine.connect() as connection:
+        default = await connection.execute(text("select name from channels where is_default"))
+        assert default.scalars().all() == ["general"], "the oldest public one"
+        published = await connection.execute(
+            text("select kid from signing_keys where published_at is not null")
+        )
+        assert published.scalars().all() == [KEY]
 
 
 async def test_down_to_nothing_leaves_nothing(engine: AsyncEngine, settings: DatabaseSettings) -> None:

@@ -93,7 +93,7 @@ async def test_the_list_holds_ones_own_and_the_public_ones_in_pages(owner: Perso
     assert first["items"] + second["items"] == everything
     assert second["next_cursor"] is None
     mine = ok(await member.get("/v1/channels", member="true"))["items"]
-    assert [each["id"] for each in mine] == [shared]
+    assert [each["id"] for each in mine] == [everything[0]["id"], shared]
     assert [each["id"] for each in ok(await guest.get("/v1/channels"))["items"]] == [shared]
 
 

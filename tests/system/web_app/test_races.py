@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 
 import asyncpg
 import httpx
@@ -15,7 +16,7 @@ from tests.system.web_app.people import PASSWORD, Person, join, log_in, ok, refu
 from tests.system.web_app.records import events_of, outbox, outbox_end
 
 
-def sorted_codes(answers: list[httpx.Response]) -> list[str]:
+def sorted_codes(answers: Sequence[httpx.Response]) -> list[str]:
     """Each answer's problem code, or its status when it is a success."""
     return sorted(str(each.status_code) if each.is_success else each.json()["code"] for each in answers)
 

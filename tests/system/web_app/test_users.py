@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.system.web_app.people import PASSWORD, Person, join, log_in, ok, refused, sign_up
-from tests.system.web_app.records import outbox, outbox_end
+from tests.system.web_app.records import events_of, outbox, outbox_end
 
 
 async def test_an_invited_person_gets_an_account_in_the_workspace(
@@ -20,9 +20,38 @@ async def test_an_invited_person_gets_an_account_in_the_workspace(
     made = ok(await owner.http.post("/v1/invites/accept", json=accept), 201)
     assert made["workspace"]["slug"] == owner.workspace_slug
     assert (made["user"]["email"], made["user"]["role"]) == ("grace@example.com", "admin")
-    assert await outbox(sql, before) == [f"user:{made['user']['id']}"]
-    version = await sql.fetchval("select version from users where id = $1", made["user"]["id"])
-    assert made["directory_at"] == f"user:{made['user']['id']}@{version}"
+    user_id = made["user"]["id"]
+    grace = Person(owner.http, user_id, made["user"]["email"], owner.workspace_slug, made["tokens"])
+    [general] = ok(await grace.get("/v1/channels"))["items"]
+    assert (general["name"], general["member"]) == ("general", True)
+    member = f"member:{general['id']}:{user_id}"
+    assert await outbox(sql, before) == [f"user:{user_id}", member, "event:members.added"]
+    version = await sql.fetchval("select version from memberships where user_id = $1", user_id)
+    assert (await events_of(sql, general["id"]))[-1] == (
+        user_id,
+        {"type": "members.added", "user_ids": [user_id], "version": version},
+    )
+    assert made["directory_at"] == f"{member}@{version}"
+
+
+async def test_the_first_channel_stays_it_under_another_name_and_until_it_is_archived(owner: Person) -> None:
+    [general] = ok(await owner.get("/v1/channels"))["items"]
+    path = f"/v1/channels/{general['id']}"
+    ok(await owner.ask("PATCH", path, {"name": "lobby"}))
+    await owner.new_channel(name="general")
+    person = await join(owner)
+    assert [each["name"] for each in ok(await person.get("/v1/channels", member=True))["items"]] == ["lobby"]
+    ok(await owner.post(f"{path}/archive"))
+    person = await join(owner)
+    assert ok(await person.get("/v1/channels", member=True))["items"] == []
+    assert ok(await person.get(path))["member"] is False
+
+
+async def test_a_guest_is_put_nowhere(owner: Person, sql: asyncpg.Connection) -> None:
+    before = await outbox_end(sql)
+    guest = await join(owner, "guest")
+    assert await outbox(sql, before) == [f"user:{guest.id}"]
+    assert ok(await guest.get("/v1/channels"))["items"] == []
 
 
 async def test_an_invitation_is_good_once_and_not_for_ever(owner: Person, sql: asyncpg.Connection) -> None:
