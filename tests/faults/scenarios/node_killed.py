@@ -156,7 +156,9 @@ async def _stragglers(lab: Lab, stack: Stack, load: Load, count: int) -> AsyncIt
             name = f"straggler-{number}"
             recorder = recorders.enter_context(Recorder(load.crowd.folder / f"{name}.jsonl", name))
             token = (await load.crowd.people[number % len(load.crowd.people)].rest.realtime()).token
-            viewers.append(Viewer(name, token, recorder=recorder, receive_buffer=4096))
+            viewer = Viewer(name, token, recorder=recorder, receive_buffer=4096)
+            recorders.callback(viewer.drop)
+            viewers.append(viewer)
         async with asyncio.TaskGroup() as group:
             for viewer in viewers:
                 group.create_task(_straggle(viewer, nodes, random.Random(lab.rng.random()), stop))
