@@ -154,7 +154,7 @@ def users(context: typer.Context, json: Json = False) -> None:
 
 def invite(
     context: typer.Context,
-    email: Annotated[str, typer.Argument(help="Whom.")],
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Whom.")],
     role: Annotated[str, typer.Option(help="member, admin or guest.")] = "member",
     json: Json = False,
 ) -> None:
@@ -180,7 +180,7 @@ def invite(
 
 def accept_invite(
     context: typer.Context,
-    token: Annotated[str, typer.Argument(help="From the invitation.")],
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="From the invitation.")],
     name: Annotated[str | None, typer.Option(help="Your name, as others see it.")] = None,
     password_stdin: PasswordStdin = False,
 ) -> None:

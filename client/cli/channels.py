@@ -12,7 +12,7 @@ from client.records import Channel
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Named = Annotated[str, typer.Argument(metavar="CHANNEL", help="Name (with or without #) or id.")]
-People = Annotated[list[str], typer.Argument(metavar="PERSON...", help="Names, e-mail addresses or ids.")]
+People = Annotated[list[str], typer.Argument(metavar="PERSON", help="Names, e-mail addresses or ids.")]
 
 app = typer.Typer(
     name="channels",
@@ -75,7 +75,7 @@ def _label(channel: Channel, people: dict[str, str], me: str) -> str:
 @app.command()
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the new channel.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the new channel.")],
     private: Annotated[bool, typer.Option("--private", help="Only for people who are let in.")] = False,
     topic: Annotated[str, typer.Option(help="What it is about.")] = "",
     json: Json = False,
@@ -139,7 +139,11 @@ def invite(context: typer.Context, channel: Named, people: People) -> None:
 
 
 @app.command()
-def remove(context: typer.Context, channel: Named, person: Annotated[str, typer.Argument()]) -> None:
+def remove(
+    context: typer.Context,
+    channel: Named,
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="Name, e-mail address or id.")],
+) -> None:
     """Put somebody out of a channel."""
     here = context_of(context)
 
@@ -174,7 +178,11 @@ def members(context: typer.Context, channel: Named, json: Json = False) -> None:
 
 
 @app.command()
-def rename(context: typer.Context, channel: Named, name: Annotated[str, typer.Argument()]) -> None:
+def rename(
+    context: typer.Context,
+    channel: Named,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new one.")],
+) -> None:
     """Give a channel another name."""
     here = context_of(context)
 
@@ -188,7 +196,11 @@ def rename(context: typer.Context, channel: Named, name: Annotated[str, typer.Ar
 
 
 @app.command()
-def topic(context: typer.Context, channel: Named, text: Annotated[str, typer.Argument()]) -> None:
+def topic(
+    context: typer.Context,
+    channel: Named,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What it is about.")],
+) -> None:
     """Say what a channel is about; an empty text removes it."""
     here = context_of(context)
 

@@ -33,7 +33,9 @@ def send(
     channel: Named,
     text: Annotated[
         list[str] | None,
-        typer.Argument(help="What to say. Nothing, or `-`: standard input.", show_default=False),
+        typer.Argument(
+            metavar="TEXT", help="What to say. Nothing, or `-`: standard input.", show_default=False
+        ),
     ] = None,
     lines: Annotated[
         bool, typer.Option("--lines", help="Each line of standard input is a message of its own.")
@@ -112,7 +114,7 @@ def history(
 
     async def work() -> None:
         async with here.rest() as rest:
-            place = await here.place(rest, channel)
+            place = await here.place(rest, channel, member=True)
             if export:
                 await _export(rest, place)
                 return
@@ -159,7 +161,7 @@ def tail(
     context: typer.Context,
     channels: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CHANNEL]...", help="Which. Default: all you are in.", show_default=False),
+        typer.Argument(metavar="CHANNEL", help="Which. Default: all you are in.", show_default=False),
     ] = None,
     json: Json = False,
     after: Annotated[

@@ -83,6 +83,7 @@ async def test_people_and_channels(command: Command) -> None:
     await command.ok(*grace, "send", "secret", "thank you")
     await command.ok("channels", "remove", "secret", "grace@example.com")
     assert (await command(*grace, "send", "secret", "am I still here?")).code == 1
+    await command.ok(*grace, "channels", "leave", "general")
     assert (await command(*grace, "send", "general", "hello")).err.strip().endswith("lets you in.")
     await command.ok(*grace, "channels", "join", "general")
     await command.ok(*grace, "send", "general", "hello")
@@ -142,7 +143,7 @@ async def test_failures_are_one_sentence(command: Command, tmp_path: Path) -> No
     for arguments, words in (
         (("send", "nowhere", "x"), "no channel #nowhere"),
         (("channels", "create", "general"), "already"),
-        (("send", "general", "x" * 12_001), "12000"),
+        (("send", "general", "x" * 12_001), "12,001 characters"),
         (("send", "@nobody", "x"), "nobody called"),
         (("accept-invite", "A" * 43, "--name", "X", "--password-stdin"), "invitation"),
         (("history", "ch_" + "0" * 32), ""),
@@ -181,6 +182,53 @@ async def test_tail_prints_what_happens_as_json(command: Command) -> None:
         assert tail.stderr is not None
         assert await tail.stderr.read() == b""
     assert len((await command.ok("tail", "general", "--after", "0", "--count", "2")).out.splitlines()) == 2
+
+
+async def test_a_reader_that_has_enough_ends_it_quietly(command: Command) -> None:
+    """As in `lockstep tail | head -1`."""
+    await signed_up(command)
+    for options in (("--json",), ()):
+        async with command.piped("tail", "general", "--after", "0", *options) as tail:
+            assert tail.stdout is not None
+            assert tail.stderr is not None
+            async with asyncio.timeout(60):
+                assert await tail.stdout.readline()
+            assert tail._transport is not None  # type: ignore[attr-defined]
+            tail._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+            await command.ok("send", "general", "one more")
+            async with asyncio.timeout(60):
+                code = await tail.wait()
+            assert (await tail.stderr.read(), code) == (b"", 1)
+
+
+async def test_ctrl_c_leaves_a_chat(command: Command) -> None:
+    await signed_up(command)
+    async with command.terminal("chat", "general") as chat:
+        await chat.shows("#general>")
+        chat.type("half a thou\x03")
+        async with asyncio.timeout(60):
+            assert await chat.process.wait() == 130
+        assert "Traceback" not in chat.text
+
+
+async def test_what_one_may_not_do_is_said(command: Command) -> None:
+    await signed_up(command)
+    grace = await invited(command, "Grace Hopper")
+    token = (await command.ok("invite", "kelly@example.com", "--json")).json[0]["token"]
+    kelly = ("--profile", "kelly", "accept-invite", token, "--name", "Grace Kelly", "--password-stdin")
+    await command.ok(*kelly, stdin=PASSWORD)
+    await command.ok("channels", "create", "engine-room")
+    for who, arguments, words in (
+        (grace, ("invite", "x@example.com"), "admin"),
+        (grace, ("channels", "archive", "general"), "owners and admins"),
+        (grace, ("history", "engine-room"), "channels join engine-room"),
+        (grace, ("tail", "engine-room"), "channels join engine-room"),
+        ((), ("send", "@grace", "hello"), "several people"),
+    ):
+        result = await command(*who, *arguments)
+        assert (result.code, result.out) == (1, ""), (arguments, result)
+        assert result.err.count("\n") == 1
+        assert words in result.err, result.err
 
 
 async def test_chat_through_a_pipe_sends_each_line_and_ends(command: Command) -> None:
