@@ -8,9 +8,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
+from client import RestClient
 from tests.stack.crowd import Crowd
 from tests.stack.waiting import until
 
+_PATIENCE_S: Final = 120.0
 _KINDS: Final = ("channel.topic_set", "members.added", "members.removed")
 
 
@@ -34,13 +36,15 @@ class Changes:
 
     async def _change(self) -> None:
         owner, other = self._crowd.owner, self._crowd.people[-1]
-        while not self._stop.is_set():
-            await owner.rest.change_channel(self.channel, topic=f"topic {self.made}")
-            await owner.rest.add_members(self.channel, [other.user_id])
-            await owner.rest.remove_member(self.channel, other.user_id)
-            self.made += len(_KINDS)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), 0.02)
+        tokens = owner.rest.tokens
+        async with RestClient(self._crowd.stack.web_url, tokens, patience_s=_PATIENCE_S) as rest:
+            while not self._stop.is_set():
+                await rest.change_channel(self.channel, topic=f"topic {self.made}")
+                await rest.add_members(self.channel, [other.user_id])
+                await rest.remove_member(self.channel, other.user_id)
+                self.made += len(_KINDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), 0.02)
 
     async def must_hold(self, timeout: float = 60.0) -> None:
         """Wait until the outbox is empty; then each change is one event, in the order made. Raises AssertionError."""

@@ -1,8 +1,9 @@
 """One module a kind of fault. Importing this package registers every scenario, in the order of the table."""
 
 from tests.faults.scenarios import (  # noqa: F401 - for their registration
+    crowds,
     databases,
     kafka,
     node_killed,
-    crowds,
+    workers,
 )
