@@ -3,7 +3,9 @@
 from tests.faults.scenarios import (  # noqa: F401 - for their registration
     crowds,
     databases,
+    directory,
     kafka,
+    network,
     node_killed,
     workers,
 )

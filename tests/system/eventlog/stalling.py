@@ -35,7 +35,10 @@ class ProduceStaller:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def arm(self) -> None:
+        """Hold the next one; may be called again once what was held has been released."""
         self._armed = True
+        for event in (self._release, self.held, self.delivered):
+            event.clear()
 
     def release(self) -> None:
         self._release.set()
