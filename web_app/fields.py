@@ -23,6 +23,13 @@ def _trimmed(text: str) -> str:
     return stripped
 
 
+def _unicode(secret: SecretStr) -> SecretStr:
+    # Unlike str, SecretStr lets halves of surrogate pairs through, which have no bytes to be hashed.
+    if any("\ud800" <= character <= "\udfff" for character in secret.get_secret_value()):
+        raise ValueError("must be Unicode text, without halves of surrogate pairs")
+    return secret
+
+
 def _email(text: str) -> str:
     # `test_environment`: addresses under `.test`, which is reserved for try-outs (RFC 6761), are taken.
     try:
@@ -38,8 +45,10 @@ Email = Annotated[
     str, Field(min_length=3, max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_email)
 ]
 Slug = Annotated[str, Field(min_length=3, max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
-Password = Annotated[SecretStr, Field(min_length=10, max_length=200)]
-OpaqueToken = Annotated[SecretStr, Field(min_length=20, max_length=200)]
+Password = Annotated[SecretStr, Field(min_length=10, max_length=200), AfterValidator(_unicode)]
+GivenPassword = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(_unicode)]
+"""What somebody says their password is: no more is asked of it than of any text."""
+OpaqueToken = Annotated[SecretStr, Field(min_length=20, max_length=200), AfterValidator(_unicode)]
 UserId = Annotated[str, Field(pattern=r"^usr_[0-9a-f]{32}$")]
 EventId = Annotated[
     str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from web_app.fields import STORABLE, Body, Device, OpaqueToken, Password, Reply, examples
+from web_app.fields import STORABLE, Body, Device, GivenPassword, OpaqueToken, Password, Reply, examples
 from web_app.users.schemas import USER_EXAMPLE, User
 from web_app.workspaces.schemas import WORKSPACE_EXAMPLE, Workspace
 
@@ -43,7 +43,7 @@ class LogIn(Body):
     # No more is asked of these than of any text: what is not an account's is simply wrong.
     workspace_slug: Annotated[str, Field(min_length=1, max_length=100, pattern=STORABLE)]
     email: Annotated[str, Field(min_length=1, max_length=300, pattern=STORABLE)]
-    password: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+    password: GivenPassword
     device: Device = ""
 
 
@@ -81,7 +81,7 @@ class PasswordChange(Body):
         {"current_password": "analytical engine no. 1", "new_password": "difference engine no. 2"}
     )
 
-    current_password: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+    current_password: GivenPassword
     new_password: Password
 
 
