@@ -27,14 +27,26 @@ class Durations:
 class DeliveryCounts:
     """What delivery has done since it began."""
 
-    __slots__ = ("behind", "closed", "deliveries", "gaps", "opened", "replayed", "writes")
+    __slots__ = (
+        "behind",
+        "closed",
+        "deliveries",
+        "drained",
+        "gaps",
+        "opened",
+        "replayed",
+        "replays",
+        "writes",
+    )
 
     def __init__(self) -> None:
         self.deliveries = 0
         self.writes = 0
+        self.replays = 0
         self.replayed = 0
         self.gaps = 0
         self.behind = 0
+        self.drained = 0
         self.opened = 0
         self.closed = 0
 

@@ -229,6 +229,7 @@ class Delivery:
             subscriber.behind_since = 0.0
             subscriber.granted = 0
             self.behind.discard(subscriber)
+            self.counts.drained += 1
             if subscriber.lag:
                 self._schedule(subscriber)
 
@@ -268,6 +269,7 @@ class Delivery:
         if parts:
             data = b"".join(parts)
             size = len(data)
+            self.counts.replays += 1
             subscriber.link.write_prepared(data)
             if subscriber.link.buffered() > self._limits.high_water:
                 self.fall_behind(subscriber)

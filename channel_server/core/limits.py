@@ -14,6 +14,11 @@ class Limits(NamedTuple):
     connections_per_user: int = 50
     bad_frames: int = 10
     """So many frames that cannot be read are answered by `error`; the next one closes."""
+    unadmitted: int = 2_000
+    """Connections without a `welcome`, of the whole node. Room for one more is made by ending the one that has waited
+    longest, so that a crowd that says nothing keeps nobody out: who speaks at once is admitted before its turn comes."""
+    unadmitted_grace: float = 1.0
+    """How long a connection may wait in any case; while all of them are younger, it is the newcomer that is ended."""
 
     # inbound
     connection_rate: float = 50.0

@@ -19,7 +19,7 @@ from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Link, Log
 from channel_server.core.posting import post, with_original_time
 from channel_server.core.sends import Answer, Outgoing, Refusal, Waiter
-from channel_server.core.session import Session
+from channel_server.core.session import Phase, Session
 from channel_server.core.state import FRESH, PROVEN, State
 from services.contract.directory import DirectoryRecord
 from services.contract.events import MembersAdded, MembersRemoved, read_event, shown_body
@@ -78,7 +78,20 @@ class Node:
         """A WebSocket is open."""
         session = Session(link, self.state, next(self._numbers))
         self.sessions[session.number] = session
+        self.state.unadmitted[session] = None
+        if len(self.state.unadmitted) > self.state.limits.unadmitted:
+            self._crowd_out(session)
         return session
+
+    def _crowd_out(self, newcomer: Session) -> None:
+        longest = next(iter(self.state.unadmitted))
+        assert isinstance(longest, Session)
+        waited = self.state.clock.monotonic() - longest.opened_at
+        self.state.crowded_out += 1
+        if waited < self.state.limits.unadmitted_grace:
+            newcomer.end("not_ready")
+        else:
+            longest.end("connect_timeout" if longest.phase is Phase.CONNECTING else "not_ready")
 
     def disconnected(self, session: Session) -> None:
         """A WebSocket is gone."""
@@ -147,7 +160,10 @@ class Node:
             return Refusal(
                 "draining", "this node has not heard from the log for a moment"
             )  # another may have
-        return post(self.state, channel, sender, id, value, waiter)
+        refusal = post(self.state, channel, sender, id, value, waiter)
+        if refusal is not None:
+            self.state.count_refusal(refusal)
+        return refusal
 
     def appends_failed(self) -> int:
         """The log failed an append and all behind it: nothing of these connections may overtake; gives how many."""
@@ -211,7 +227,9 @@ class Node:
             # A welcome has no bound: it names every channel. Room and time for it come on top, at the same pace.
             share = 1 + subscriber.granted / limits.hard_limit
             patience = limits.behind_timeout * share
-            if buffered > limits.hard_limit * share or now - subscriber.behind_since > patience:
+            too_much = buffered > limits.hard_limit * share
+            if too_much or now - subscriber.behind_since > patience:
+                self.state.too_slow["bytes" if too_much else "time"] += 1
                 self._end_each([subscriber], "too_slow")
 
     def end_all(self, close: str) -> None:

@@ -14,8 +14,10 @@ from services.contract.events import MessagePosted, encode_event
 from services.contract.frames import Send
 from services.contract.ids import born_ms
 
-_BUSY = Refusal("slow_down", "the log has too much under way", retry_after_ms=500)
-_LATE = Refusal("slow_down", "this node has not heard from the log for a moment", retry_after_ms=1000)
+_BUSY = Refusal("slow_down", "the log has too much under way", retry_after_ms=500, because="log_full")
+_LATE = Refusal(
+    "slow_down", "this node has not heard from the log for a moment", retry_after_ms=1000, because="log_late"
+)
 _NOT_A_MEMBER = Refusal("not_a_member", "you are not in this channel, or there is no such channel")
 _ARCHIVED = Refusal("archived", "the channel is archived")
 

@@ -56,7 +56,7 @@ class Sending:
             return
         limits = self._state.limits
         if self.unacknowledged >= limits.sends_per_connection or self._state.parked >= limits.waits_per_node:
-            refusal = Refusal("slow_down", "too many sends wait", retry_after_ms=1000)
+            refusal = Refusal("slow_down", "too many sends wait", retry_after_ms=1000, because="waiting")
             self._sender.refuse(send.channel, send.id, refusal)
             return
         if queue is None:
@@ -96,7 +96,9 @@ class Sending:
         send = request.send
         answer: Answer | Await | None
         if self._under_way >= self._state.limits.sends_per_connection:
-            answer = Refusal("slow_down", "too many sends are unacknowledged", retry_after_ms=500)
+            answer = Refusal(
+                "slow_down", "too many sends are unacknowledged", retry_after_ms=500, because="unacknowledged"
+            )
         else:
             self._under_way += 1
             answer = decide(self._state, self._user_id, request, self, now)

@@ -22,13 +22,15 @@ class Accepted(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """`code` is one of `contract.codes.ERRORS`; the rest as in `frames.Refused`."""
+    """`code` is one of `contract.codes.ERRORS`; the rest as in `frames.Refused`. `because`: which limit said `slow_down`,
+    one of `state.SLOW_DOWNS`."""
 
     code: str
     message: str
     head: int | None = None
     now: int | None = None
     retry_after_ms: int | None = None
+    because: str = ""
 
 
 class LogFailed(NamedTuple):

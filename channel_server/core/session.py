@@ -118,10 +118,12 @@ class Session(Subscriber):
             self.end("unsupported_data")
             return
         pause = self._bucket.take(now)
+        because = "connection_rate"
         if not pause and self._user_bucket is not None:
             pause = self._user_bucket.take(now)
+            because = "user_rate"
         if pause:
-            self._refuse_pace(message, pause, now)
+            self._refuse_pace(message, pause, because, now)
             return
         try:
             frame = decode_client_frame(message)
@@ -135,16 +137,17 @@ class Session(Subscriber):
         else:
             self._begin_connect(frame, now)
 
-    def _refuse_pace(self, message: str, pause: float, now: float) -> None:
+    def _refuse_pace(self, message: str, pause: float, because: str, now: float) -> None:
         if self._refusals.take(now):
             self.end("flooding")
             return
         retry_after_ms = math.ceil(pause * 1000)
         named = _name_send(message)
         if named is not None:
-            refusal = Refusal("slow_down", "too many frames", retry_after_ms=retry_after_ms)
+            refusal = Refusal("slow_down", "too many frames", retry_after_ms=retry_after_ms, because=because)
             self.refuse(named.channel, named.id, refusal)
         else:
+            self._state.slowed[because] += 1
             self._write(Error(code="slow_down", message="too many frames", retry_after_ms=retry_after_ms))
 
     def _refuse_unreadable(self, message: str, error: Exception) -> None:
@@ -224,6 +227,7 @@ class Session(Subscriber):
             else:
                 self._write(Reset(epoch=state.epoch))
         self.phase = Phase.LIVE
+        state.unadmitted.pop(self, None)
         self._sending = Sending(state, user.id, self)
         state.by_session.setdefault(self.session_id, set()).add(self)
         heads = state.delivery.join(self, user, named)
@@ -277,7 +281,7 @@ class Session(Subscriber):
 
     def refuse(self, channel: str, id: str, refusal: Refusal) -> None:
         """A send was refused."""
-        self._state.refused[refusal.code] += 1
+        self._state.count_refusal(refusal)
         self._write(
             Refused(
                 channel=channel,
@@ -324,6 +328,7 @@ class Session(Subscriber):
             return
         state = self._state
         self.phase = Phase.ENDED
+        state.unadmitted.pop(self, None)
         for name in list(self._waits):
             self._cancel_wait(name)
         if self._sending is not None:

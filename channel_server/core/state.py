@@ -14,15 +14,18 @@ from channel_server.core.limits import Limits, TokenBucket
 from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Log
 from channel_server.core.ring import Ring
-from channel_server.core.sends import Sends
+from channel_server.core.sends import Refusal, Sends
 from channel_server.core.waits import Waits
 
 FRESH = "fresh"
 """The key in `Waits` that advances when the node need not hold any more."""
 
-
 PROVEN = "proven"
 """The key in `Waits` that advances when the events tail has been proven current at a later time than before."""
+
+SLOW_DOWNS = ("connection_rate", "user_rate", "unacknowledged", "waiting", "log_full", "log_late")
+"""Why somebody is told `slow_down`: a connection's or a person's pace, a connection's sends without an answer, sends that
+wait for the directory, the node's appends under way, a tail that is late."""
 
 
 class State:
@@ -58,8 +61,21 @@ class State:
         self.user_buckets: dict[str, TokenBucket] = {}
         self.by_session: dict[str, set[Subscriber]] = {}
         """Live connections by the token's session."""
+        self.unadmitted: dict[Subscriber, None] = {}
+        """Connections without a `welcome`, in the order in which they came."""
         self.draining = False
         self.ended: Counter[str] = Counter()
         """Connections that this side has ended, by close code name, for the metrics."""
         self.refused: Counter[str] = Counter()
         """Refused sends by error code, likewise."""
+        self.slowed: Counter[str] = Counter()
+        """`slow_down` answers by limit (`SLOW_DOWNS`), likewise."""
+        self.crowded_out = 0
+        """Connections ended to make room for those that speak, or because there was none."""
+        self.too_slow: Counter[str] = Counter()
+        """Connections ended as `too_slow`, by what was too much: `bytes` in the buffer, or the `time` behind."""
+
+    def count_refusal(self, refusal: Refusal) -> None:
+        self.refused[refusal.code] += 1
+        if refusal.because:
+            self.slowed[refusal.because] += 1
