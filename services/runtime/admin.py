@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import cast
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,6 +19,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from services.runtime.prompt import REQUEST_SECONDS, PromptProtocol
 
 Readiness = Callable[[], str | None]
 """Gives None when ready, else one sentence why not. Must not block."""
@@ -51,9 +55,24 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
-    """Serve an ASGI app in the running loop; gives the port. Raises OSError when the address is taken."""
-    config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="on")
+async def serving(
+    app: Starlette, host: str, port: int, *, request_seconds: float = REQUEST_SECONDS
+) -> AsyncIterator[int]:
+    """Serve an ASGI app in the running loop; gives the port. Raises OSError when the address is taken.
+
+    A request that is not here whole within `request_seconds` is answered 408 and its connection closed.
+    """
+    protocol = functools.partial(PromptProtocol, request_seconds=request_seconds)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+    )
     server = _Server(config)
     sock = _bind(host, port)
     task = asyncio.create_task(server.serve(sockets=[sock]), name=f"http {host}:{port}")
