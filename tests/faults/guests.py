@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 from client import LockstepClient, MemoryTokens, Recorder, RestClient
 from tests.faults.load import Load
@@ -42,6 +43,21 @@ async def guest(load: Load, name: str) -> AsyncIterator[Person]:
         finally:
             await person.client.aclose()
             person.recorder.close()
+
+
+async def caught_up(load: Load, *guests: Person) -> None:
+    """Nobody talks any more, and these have been shown everything that is still theirs to see: the judge expects it."""
+    await load.hush()
+    heads = load.crowd.heads()
+    for person in guests:
+        await until(
+            partial(_has_seen, person, heads), 60.0, what=f"{person.name} has seen everything that it may see"
+        )
+        person.recorder.flush()
+
+
+def _has_seen(person: Person, heads: Mapping[str, int]) -> bool:
+    return all(channel in person.closed or person.has_seen(channel, head) for channel, head in heads.items())
 
 
 def new_recorder(load: Load, name: str) -> Recorder:

@@ -22,7 +22,7 @@ from services.contract.codes import CLOSES
 from services.database.engine import create_engine
 from services.eventlog.epoch import current_generation
 from services.runtime.settings import DatabaseSettings
-from tests.faults.guests import guest, join, new_recorder
+from tests.faults.guests import caught_up, guest, join, new_recorder
 from tests.faults.lab import REPLICATED, Lab, scenario
 from tests.faults.leaders import lead, leaders
 from tests.faults.load import Load
@@ -97,65 +97,69 @@ async def directory_frozen(lab: Lab) -> Outcome:
     cluster, stack, broker = await _apart(lab)
     generation = await current_generation(cluster.inner)
     outcome = Outcome("")
-    async with lab.load(stack, people=10, channels=3, pause=(0.03, 0.1)) as load:
-        async with guest(load, "first-guest") as first, guest(load, "second-guest") as second:
-            await load.acked(150)
-            channel = load.crowd.channels[0]
+    async with (
+        lab.load(stack, people=10, channels=3, pause=(0.03, 0.1)) as load,
+        guest(load, "first-guest") as first,
+        guest(load, "second-guest") as second,
+    ):
+        await load.acked(150)
+        channel = load.crowd.channels[0]
 
-            # Out of reach: nothing is shown while the proof is old, and for good everybody is sent away.
-            spells: list[Spell] = []
-            with load.during("out of reach"), spell(spells):
+        # Out of reach: nothing is shown while the proof is old, and for good everybody is sent away.
+        spells: list[Spell] = []
+        with load.during("out of reach"), spell(spells):
+            begun = time.monotonic()
+            cluster.proxies[broker].stall()
+            await until(lambda: _all_hold(stack), 30.0, what="both nodes hold")
+            held_s = time.monotonic() - begun
+            before = len(load.waits)
+            # What was on its way to clients when the nodes began to hold has come by now.
+            await load.acked(100)
+            held: list[Spell] = []
+            with spell(held):
+                await load.crowd.owner.rest.remove_member(channel, first.user_id)
+                sent_away = CLOSES["directory_stale"].code
+                await until(
+                    lambda: (
+                        told(load, [Spell(spells[0].begun, 1 << 62)]).closed[sent_away]
+                        >= len(load.crowd.people)
+                    ),
+                    60.0,
+                    what="everybody was sent away",
+                    every=0.5,
+                )
+                closed_s = time.monotonic() - begun
+                acked = len(load.waits) - before
+            cluster.proxies[broker].resume()
+            await until(lambda: _none_holds(stack), 60.0, what="no node holds")
+            outcome.recovery_s.append(await load.served_again())
+        assert set((await leaders(cluster.inner, generation.directory_topic)).values()) == {broker}
+        shown = _shown_live(load, held[0])
+        assert not shown, f"{shown} events shown while the directory was out of date"
+        assert acked >= 100, "events did not go on"
+        told(load, spells).must_be_retryable()
+        await until(lambda: channel in first.closed, 30.0, what="the removed guest was told")
+
+        # Frozen: the cluster fences it, another leads, and it goes on.
+        spells = []
+        with load.during("frozen"), spell(spells):
+            process = cluster.brokers[broker].process
+            process.freeze()
+            try:
                 begun = time.monotonic()
-                cluster.proxies[broker].stall()
-                await until(lambda: _all_hold(stack), 30.0, what="both nodes hold")
-                held_s = time.monotonic() - begun
-                before = len(load.waits)
-                # What was on its way to clients when the nodes began to hold has come by now.
-                await load.acked(100)
-                held: list[Spell] = []
-                with spell(held):
-                    await load.crowd.owner.rest.remove_member(channel, first.user_id)
-                    sent_away = CLOSES["directory_stale"].code
-                    await until(
-                        lambda: (
-                            told(load, [Spell(spells[0].begun, 1 << 62)]).closed[sent_away]
-                            >= len(load.crowd.people)
-                        ),
-                        60.0,
-                        what="everybody was sent away",
-                        every=0.5,
-                    )
-                    closed_s = time.monotonic() - begun
-                    acked = len(load.waits) - before
-                cluster.proxies[broker].resume()
-                await until(lambda: _none_holds(stack), 60.0, what="no node holds")
+                await until(lambda: _all_hold(stack), 30.0, what="both nodes hold", every=0.1)
+                await load.crowd.owner.rest.remove_member(channel, second.user_id)
                 outcome.recovery_s.append(await load.served_again())
-            assert set((await leaders(cluster.inner, generation.directory_topic)).values()) == {broker}
-            shown = _shown_live(load, held[0])
-            assert not shown, f"{shown} events shown while the directory was out of date"
-            assert acked >= 100, "events did not go on"
-            told(load, spells).must_be_retryable()
-            await until(lambda: channel in first.closed, 30.0, what="the removed guest was told")
-
-            # Frozen: the cluster fences it, another leads, and it goes on.
-            spells = []
-            with load.during("frozen"), spell(spells):
-                process = cluster.brokers[broker].process
-                process.freeze()
-                try:
-                    begun = time.monotonic()
-                    await until(lambda: _all_hold(stack), 30.0, what="both nodes hold", every=0.1)
-                    await load.crowd.owner.rest.remove_member(channel, second.user_id)
-                    outcome.recovery_s.append(await load.served_again())
-                    await until(lambda: _none_holds(stack), 60.0, what="no node holds")
-                    failed_over_s = time.monotonic() - begun
-                    await asyncio.sleep(max(0.0, 20.0 - failed_over_s))
-                finally:
-                    process.thaw()
-                await load.served_again()
-            frozen = told(load, spells)
-            frozen.must_be_retryable()
-            await until(lambda: channel in second.closed, 30.0, what="the removed guest was told")
+                await until(lambda: _none_holds(stack), 60.0, what="no node holds")
+                failed_over_s = time.monotonic() - begun
+                await asyncio.sleep(max(0.0, 20.0 - failed_over_s))
+            finally:
+                process.thaw()
+            await load.served_again()
+        frozen = told(load, spells)
+        frozen.must_be_retryable()
+        await until(lambda: channel in second.closed, 30.0, what="the removed guest was told")
+        await caught_up(load, first, second)
         await load.judged(outcome, messages=400)
         for removed in (first, second):
             await _saw_nothing_after_removal(load, removed, channel)
@@ -216,9 +220,11 @@ async def directory_old_relay(lab: Lab) -> Outcome:
         owner, guests = load.crowd.owner, contextlib.AsyncExitStack()
         channel = load.crowd.channels[0]
         twin, twin_url = await _twin_relay(lab, stack)
+        everybody: list[Person] = []
         async with guests:
             for number in range(rounds):
                 removed = await guests.enter_async_context(guest(load, f"guest-{number}"))
+                everybody.append(removed)
                 await owner.rest.remove_member(channel, removed.user_id)
                 await until(partial(_is_out, removed, channel), 30.0, what="the guest is out")
                 # The old relay is stopped between reading "is a member" and the end of its transaction. What is held
@@ -259,7 +265,8 @@ async def directory_old_relay(lab: Lab) -> Outcome:
                 )
                 await twin.start(60.0)
                 outcome.recovery_s.append(await load.served_again())
-        await load.judged(outcome, messages=200)
+            await caught_up(load, *everybody)
+            await load.judged(outcome, messages=200)
         generation = await current_generation(stack.kafka.bootstrap)
         engine = create_engine(_database_settings(stack), "faults", pool_size=1)
         try:
