@@ -96,6 +96,8 @@ class InternalApi:
             wanted = _decoder.decode(body)
         except (msgspec.DecodeError, UnicodeError) as error:
             return problem("invalid_request", str(error))
+        except RecursionError:
+            return problem("invalid_request", "nested too deep")
         value = normal(bytes(wanted.event))
         if value is None:
             return problem("invalid_request", "`event` breaks the shape of its type")
