@@ -36,7 +36,9 @@ class WebSettings(LogSettings, DatabaseSettings):
     web_login_limit: RateLimit = "20/minute"
     """Attempts to log in to one account from one address."""
     web_address_limit: RateLimit = "600/minute"
-    """Sign-ups, accepted invitations and attempts to log in from one address."""
+    """Sign-ups, accepted invitations and attempts to log in from one address; of IPv6, from one /64."""
+    web_failure_limit: RateLimit = "100/hour"
+    """Wrong attempts to log in to one account, from all addresses together."""
 
     web_password_time_cost: Annotated[int, Field(ge=1, le=20)] = 3
     web_password_memory_kib: Annotated[int, Field(ge=8, le=4 * 1024 * 1024)] = 64 * 1024

@@ -26,6 +26,7 @@ async def log_in(parts: Parts, wanted: LogIn, address: str) -> LoggedIn:
         account = await repository.find_account(db, wanted.workspace_slug, wanted.email)
     matches = await parts.passwords.verify(account.password_hash if account else None, password)
     if account is None or not matches or not account.active:
+        parts.attempts.failed(wanted.workspace_slug, wanted.email)
         raise ApiError("invalid_credentials")
     renewed = (
         await parts.passwords.hash(password) if parts.passwords.is_outdated(account.password_hash) else None
