@@ -21,14 +21,16 @@ from tenacity import (
 )
 
 from services.bootstrap.agreement import Disagreement, Step, agree
-from services.bootstrap.records import known_generations, record_generation
+from services.bootstrap.records import known_generations, progress, record_generation
 from services.bootstrap.settings import BootstrapSettings
 from services.contract.generation import Generation
 from services.database import locks
 from services.database.engine import connect, is_unavailable
 from services.database.migrate import migrate
+from services.eventlog.comparison import compare_until_answered
 from services.eventlog.epoch import create_generation, generations, is_unused
 from services.eventlog.errors import Fenced, LogLost, WriteFailed
+from services.eventlog.tail import event_id_of
 from services.eventlog.topics import admin_client
 from services.runtime.process import Fatal
 
@@ -48,6 +50,7 @@ async def bootstrap(settings: BootstrapSettings) -> Generation:
             step = agree(known, database, empty)
             if step is Step.NOTHING:
                 generation = known[max(known)]
+                await _same_log(settings, connection, generation)
             else:
                 log.info("making the first epoch", because=step.value)
                 generation = known[1] if known else await _first(settings)
@@ -56,6 +59,27 @@ async def bootstrap(settings: BootstrapSettings) -> Generation:
             raise Fatal(str(error)) from error
     log.info("ready", epoch=generation.epoch, partitions=generation.partitions)
     return generation
+
+
+async def _same_log(
+    settings: BootstrapSettings, connection: asyncpg.Connection, generation: Generation
+) -> None:
+    """The last record that the persister stored of each partition must still stand in the log.
+
+    Nodes begin with what the log says, and the one that noticed forgets when it is started again: without this they
+    would give numbers anew that people have seen already. Raises LogLost.
+    """
+    stored = await progress(connection, generation.epoch)
+    positions = {partition: known.next_offset for partition, known in stored.items()}
+    last = {partition: known.last for partition, known in stored.items()}
+    topic = generation.events_topic
+    try:
+        await compare_until_answered(settings.kafka, topic, positions, last, event_id_of, compacted=False)
+    except LogLost as error:
+        raise LogLost(
+            f"the log is not the one that was stored: {error}. Find out what happened to Kafka's disks; to go on, "
+            f"begin a new epoch: `python -m services.bootstrap next-epoch --salvage FILE`"
+        ) from error
 
 
 async def await_kafka(settings: BootstrapSettings) -> None:

@@ -45,7 +45,7 @@ class Tail:
             topic,
             positions,
             last={} if last is None else last,
-            identify=_event_id,
+            identify=event_id_of,
             committed_only=committed_only,
         )
 
@@ -97,7 +97,8 @@ class Tail:
         return self._reader.proven_current()
 
 
-def _event_id(record: Any) -> str:
+def event_id_of(record: Any) -> str:
+    """The id in the envelope of an aiokafka ConsumerRecord; empty when it has none that can be read."""
     try:
         return decode_envelope(record.headers).id
     except (MalformedEnvelope, UnknownEnvelopeVersion):

@@ -21,11 +21,15 @@ log = structlog.get_logger()
 
 STANDBY_POLL_S: Final = 0.5
 
+SILENT_S: Final = 30
+"""PostgreSQL takes the lock from a relay from which nothing was heard for this long: one that is frozen, or whose
+machine hangs, keeps its connection, and would keep the lock."""
+
 
 async def become_active(
     connection: asyncpg.Connection, lock: int, half: str, on_standby: Callable[[], None]
 ) -> None:
-    """Wait until this connection holds the lock; it keeps it until it closes or breaks.
+    """Wait until this connection holds the lock; it keeps it until it closes, breaks, or asks nothing for `SILENT_S`.
 
     `on_standby` is called when another one has it.
     """
@@ -37,6 +41,7 @@ async def become_active(
             on_standby()
             waiting = True
         await asyncio.sleep(STANDBY_POLL_S)
+    await connection.execute(f"set idle_session_timeout = '{SILENT_S}s'")
     metrics.ACTIVE.labels(half).set(1)
     log.info("active", half=half)
 

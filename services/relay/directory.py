@@ -54,8 +54,10 @@ class DirectoryHalf:
                     while True:
                         if connection.is_closed():
                             raise asyncpg.InterfaceError("the connection that held the lock was closed")
-                        if not await self._publish(engine, writer):
-                            await gauges.measure(connection, time.monotonic())
+                        published = await self._publish(engine, writer)
+                        # Also under unbroken work: a connection that asks nothing loses the lock.
+                        await gauges.measure(connection, time.monotonic())
+                        if not published:
                             await wait_for(woken, POLL_S)
         finally:
             await engine.dispose()
