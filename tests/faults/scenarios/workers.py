@@ -223,6 +223,7 @@ async def workers_twice(lab: Lab) -> Outcome:
                 goal = changes.made + more_changes
                 await load.acked(messages)
                 await until(lambda: changes.made >= goal, 90.0, what="changes go on")
+                await _relayed(connection)
                 await caught_up(connection, generation.epoch, events)
                 await heads.new()
                 await until(heads.new, 60.0, what="checkpoints are written")
@@ -257,6 +258,18 @@ async def workers_twice(lab: Lab) -> Outcome:
         await load.judged(outcome, messages=400 * rounds)
     outcome.facts = {"checkpointers that gave way": 2 * rounds, "changes": changes.made}
     return outcome
+
+
+async def _relayed(connection: asyncpg.Connection) -> None:
+    """Wait until the relay (and for events the persister) is done with every row that is in the outbox now."""
+    newest = await connection.fetchval("select coalesce(max(position), 0) from outbox")
+
+    async def gone() -> bool:
+        return not await connection.fetchval(
+            "select exists (select from outbox where position <= $1)", newest
+        )
+
+    await until(gone, 90.0, what="the relay has done what waits")
 
 
 async def _gives_way(checkpointer: Process) -> None:
