@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean demo test faults conformance check dev lock compose schemas runtime
+.PHONY: help up down status logs clean demo test faults conformance check audit dev lock compose schemas runtime
 
 VENV := .venv/bin
 # Runs one command of the stack in the way that fits this machine (deploy/which.sh).
@@ -58,6 +58,14 @@ check: ## format, lint, types, import directions, compose.yaml
 	$(VENV)/lint-imports
 	$(VENV)/python -m deploy.compose --check
 	$(VENV)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+
+audit: ## compare what is pinned with the published advisories (needs a network that reaches them; fails without)
+	@deploy/environment.sh dev
+	@for part in runtime dev; do \
+	    echo "requirements/$$part.txt:"; \
+	    $(VENV)/uv tool run --quiet pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	        --requirement requirements/$$part.txt; \
+	done
 
 dev: ## everything for working on Lockstep: all packages, Java and Kafka's jars
 	@deploy/environment.sh dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -50,7 +51,9 @@ class Operation:
         return path, query, body
 
 
+@functools.cache
 def operations() -> dict[str, Operation]:
+    """By operationId."""
     described = build_api().openapi()
     schemas = described["components"]["schemas"]
     found = {}
@@ -123,3 +126,6 @@ def fillings(
     for chosen in itertools.product(*choices):
         if any(is_foreign for is_foreign, _ in chosen):
             yield dict(zip(places, (value for _, value in chosen), strict=True))
+
+
+OPERATIONS_WITH_BODY: Final = sorted(name for name, each in operations().items() if each.example is not None)
