@@ -70,9 +70,12 @@ class SmallDisk:
 
     def fill(self, leave: int) -> None:
         """Occupy all but `leave` bytes."""
-        room = shutil.disk_usage(self.folder).free
         with self._ballast.open("wb") as ballast:
-            os.posix_fallocate(ballast.fileno(), 0, max(1, room - leave))
+            os.posix_fallocate(ballast.fileno(), 0, max(1, self.room() - leave))
+
+    def room(self) -> int:
+        """How many bytes are left."""
+        return shutil.disk_usage(self.folder).free
 
     def free(self) -> None:
         self._ballast.unlink()

@@ -4,8 +4,12 @@ from tests.faults.scenarios import (  # noqa: F401 - for their registration
     crowds,
     databases,
     directory,
+    disk_full,
     kafka,
+    late_clients,
+    log_lost,
     network,
     node_killed,
+    upgrade,
     workers,
 )
