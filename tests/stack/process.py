@@ -102,6 +102,10 @@ class Process:
         except TimeoutError as error:
             raise TimeoutError(f"{error}; it said:\n{self.tail()}") from error
 
+    async def answers_ready(self) -> bool:
+        """Whether it is ready at this moment."""
+        return self.running and self._ready is not None and await self._ready()
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the process and its children, SIGKILL unless told otherwise; does not wait."""
         if self._process is not None and self._process.poll() is None:
