@@ -290,11 +290,13 @@ class Crosscheck:
         """What a client is told may not name numbers that nobody has."""
         if self.log.head(book) is None and not self.database.read:
             return
+        # A channel in which nothing has happened in this epoch yet still has the head of an earlier one.
+        head = max(book.head, self.database.head(book.channel))
         for rule, told in (("gap_lies", view.gaps), ("opened_lies", view.openings)):
             for last, position in told:
-                if last > book.head:
+                if last > head:
                     self._findings.add(
-                        rule, book.channel, last, f"{stream.name} was told of {last}, and the head is {book.head}",
+                        rule, book.channel, last, f"{stream.name} was told of {last}, and the head is {head}",
                         self._ledger.where(stream.source, position),
                     )  # fmt: skip
 

@@ -41,11 +41,15 @@ class Numbered(NamedTuple):
 
 
 class Times(NamedTuple):
-    """What an epoch's generation record says, in ms."""
+    """What an epoch's generation record says, in ms. `clock`: where the clock of each partition begins (Unix ms).
+
+    Epochs after the first begin `retry` past their making: so an id that was born before is expired, for ever.
+    """
 
     partitions: int
     retry: int
     future: int
+    clock: int = 0
 
 
 def _entity(field: bytes, prefix: bytes) -> bool:
@@ -102,7 +106,7 @@ class Numbering:
         self._partition = partition
         self._times = times
         self._whole = whole
-        self._now = 0
+        self._now = times.clock
         self._sure_from: int | None = None
         self._heads: dict[str, int] = {}
         self._recent: set[tuple[str, str, str]] = set()

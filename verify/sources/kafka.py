@@ -27,6 +27,7 @@ class _Generation(msgspec.Struct):
     partitions: int
     retry_ms: int
     future_ms: int
+    created_ms: int = 0
 
 
 _generation = msgspec.json.Decoder(_Generation)
@@ -118,7 +119,8 @@ class Log:
                     generation = _generation.decode(record.value)
                 except msgspec.DecodeError as error:
                     raise CannotJudge(f"a generation record cannot be read: {error}") from error
-                times = Times(generation.partitions, generation.retry_ms, generation.future_ms)
+                clock = generation.created_ms + generation.retry_ms if generation.epoch > 1 else 0
+                times = Times(generation.partitions, generation.retry_ms, generation.future_ms, clock)
                 found[generation.epoch] = times
         return found
 

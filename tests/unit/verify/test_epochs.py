@@ -209,3 +209,16 @@ def new_process(*, opened: bool) -> Verdict:
 def test_a_view_may_begin_anew_if_the_application_is_told() -> None:
     assert new_process(opened=True).holds
     assert "hole" in new_process(opened=False).findings.counts
+
+
+def test_a_channel_that_is_opened_where_an_earlier_epoch_ended_is_no_lie() -> None:
+    for told, lies in ((10, False), (11, True)):
+        judge = Judge(Terms())
+        record(
+            judge,
+            line("connected", epoch=2, node="n", session="s", resumed={}, heads={}),
+            line("opened", epoch=2, channel=CHANNEL, head=told),
+            line("disconnected", code=1000, reason=""),
+        )
+        store(judge, {1: range(1, 11)})
+        assert ("opened_lies" in judge.verdict().findings.counts) == lies

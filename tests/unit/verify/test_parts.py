@@ -106,13 +106,16 @@ def test_envelopes_are_read_as_the_contract_reads_them(headers: list[tuple[str, 
 @settings(deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_the_rule_written_twice_gives_the_same_numbers(seed: int) -> None:
-    """Jumping clocks, retries near and far, and ids from the past and the future."""
+    """Jumping clocks, retries near and far, ids from the past and the future; a first epoch, and a later one."""
     rng = Random(seed)
-    times = Times(partitions=1, retry=2_000, future=1_000)
-    ours = Numbering(0, times, whole=True)
-    theirs = Sequencer(Generation(epoch=1, partitions=1, retry_ms=times.retry, future_ms=times.future))
-    sent: list[tuple[str, str, str]] = []
     now = 1_760_000_000_000
+    clock = rng.choice((0, now + 2_000))
+    times = Times(partitions=1, retry=2_000, future=1_000, clock=clock)
+    ours = Numbering(0, times, whole=True)
+    theirs = Sequencer(
+        Generation(epoch=1, partitions=1, retry_ms=times.retry, future_ms=times.future), now=clock
+    )
+    sent: list[tuple[str, str, str]] = []
     for offset in range(300):
         now += rng.choice((0, 1, 30, 700)) + (rng.choice((0, 5_000)) if rng.random() < 0.05 else 0)
         if sent and rng.random() < 0.4:
