@@ -30,8 +30,13 @@ class Speaker(Viewer):
         return future
 
     async def ask(self, channel: str, id: str, text: str, *, timeout: float = 30.0) -> Answer:
-        """Send it and wait for the answer. Raises TimeoutError."""
-        return await asyncio.wait_for(self.say(channel, id, text), timeout)
+        """Send it, again when told to slow down, and wait for any other answer. Raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while True:
+                answer = await self.say(channel, id, text)
+                if isinstance(answer, frames.Ack) or answer.code != "slow_down":
+                    return answer
+                await asyncio.sleep((answer.retry_after_ms or 500) / 1000)
 
     async def say_all(self, messages: Iterable[tuple[str, str, str]], *, at_once: int = 500) -> list[Answer]:
         """Send all of these (channel, id, text), with so many under way at once; their answers, in the same order."""
