@@ -27,8 +27,10 @@ class Limits(NamedTuple):
     user_burst: float = 400.0
     flooding_burst: float = 500.0
     """Refusals for going too fast, after which (refilled at `connection_rate`) the connection is closed."""
-    sends_per_connection: int = 256
-    sends_per_node: int = 20_000
+    sends_per_connection: int = 64
+    sends_per_node: int = 5_000
+    """In the log's hands at once. By Little's law a node that takes 5,000 messages a second keeps nobody waiting for
+    more than a second; who comes on top is told to slow down at once, which costs little, rather than kept in a queue."""
     send_timeout: float = 15.0
     """How long a send waits for its verdict before it is refused with `log_unavailable`: longer than the log takes to
     fail an append, which is the better answer."""

@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.faults.outcome import Outcome, percentile
 from tests.stack.crowd import Crowd, Person
@@ -33,6 +33,7 @@ _WORDS = [
 ]
 
 _POSTED = re.compile(rb" \d+ @(\d+\.\d{6}) ")
+QUIET: Final = "quiet"
 _LONG_SHARE = 0.05
 """Of the texts; some are kilobytes."""
 
@@ -65,7 +66,7 @@ class Load:
     def __init__(self, crowd: Crowd, rng: random.Random, pause: tuple[float, float]) -> None:
         self.crowd = crowd
         self.waits: list[Wait] = []
-        self.phase = "quiet"
+        self.phase = QUIET
         self._rng = rng
         self._pause = pause
         self._stop = asyncio.Event()
@@ -88,12 +89,15 @@ class Load:
         while not self._stop.is_set():
             number += 1
             words = rng.randint(0, 12) if rng.random() > _LONG_SHARE else rng.randint(300, 1200)
-            posted = self._posted[person.name] = time.monotonic()
+            posted, phase = time.monotonic(), self.phase
+            self._posted[person.name] = posted
             text = f"{person.name} {number} @{posted:.6f} " + " ".join(rng.choices(_WORDS, k=words))
             ack = await person.client.send(rng.choice(self.crowd.channels), text)
             del self._posted[person.name]
             self.crowd.acks.append(ack)
-            self.waits.append(Wait(person.name, posted, time.monotonic(), self.phase))
+            # What was under way when a fault began, or posted while it lasted, belongs to the fault.
+            phase = self.phase if phase == QUIET else phase
+            self.waits.append(Wait(person.name, posted, time.monotonic(), phase))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), rng.uniform(*self._pause))
 
@@ -106,7 +110,7 @@ class Load:
 
     @contextlib.contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """Messages acknowledged meanwhile belong to `phase`."""
+        """Messages under way meanwhile belong to `phase`."""
         before, self.phase = self.phase, phase
         try:
             yield
