@@ -6,7 +6,6 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 import structlog
@@ -16,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from channel_server.connections import MAX_CURSOR, MAX_PAGE, STATES, page_of
 from channel_server.core.node import Node
 from channel_server.core.sends import Accepted, Answer, LogFailed, Refusal
-from channel_server.core.session import Session
 from services.contract.codes import ERRORS
 from services.contract.events import UnknownEvent, encode_event, read_event, shown_body
 from services.contract.internal import AppendReply, AppendRequest, Problem
@@ -127,41 +126,18 @@ class InternalApi:
         return problem(answer.code, answer.message, answer)
 
     async def _connections(self, request: Request, node: Node) -> Response:
-        """A page of the open connections, oldest first: `limit` (at most 1000) after the connection `cursor`."""
+        """A page of the open connections, the worst off first."""
+        asked = request.query_params
+        state = asked.get("state")
         try:
-            limit = min(max(int(request.query_params.get("limit", "100")), 1), 1000)
-            cursor = int(request.query_params.get("cursor", "0"))
+            limit, cursor = int(asked.get("limit", "100")), int(asked.get("cursor", "0"))
         except ValueError:
             return problem("invalid_request", "`limit` and `cursor` are numbers")
-        page: list[dict[str, Any]] = []
-        for number, session in node.sessions.items():
-            if number > cursor:
-                if len(page) == limit:
-                    break
-                page.append(_described(session, node))
-        last = page[-1]["connection"] if page else cursor
-        more = bool(page) and last != next(reversed(node.sessions), 0)
-        return _json({"items": page, "next_cursor": str(last) if more else None})
-
-
-def _described(session: Session, node: Node) -> dict[str, Any]:
-    now = node.state.clock.monotonic()
-    return {
-        "connection": session.number,
-        "user": session.user_id,
-        "session": session.session_id,
-        "state": session.phase.name.lower(),
-        "behind": session.pending is None,
-        "lagging_channels": len(session.lag),
-        "lagging_events": sum(
-            max(node.state.numbering.head(channel) - max(lag.last, 0), 0)
-            for channel, lag in session.lag.items()
-        ),
-        "buffered_bytes": session.link.buffered(),
-        "unacknowledged": session.unacknowledged,
-        "open_seconds": round(now - session.opened_at, 1),
-        "heard_seconds_ago": round(now - session.heard_at, 1),
-    }
+        if not (1 <= limit <= MAX_PAGE and 0 <= cursor <= MAX_CURSOR):
+            return problem("invalid_request", f"`limit` is 1 to {MAX_PAGE}, `cursor` at most {MAX_CURSOR}")
+        if state is not None and state not in STATES:
+            return problem("invalid_request", f"`state` is one of {', '.join(STATES)}")
+        return _json(await page_of(node, limit=limit, cursor=cursor, state=state, user=asked.get("user")))
 
 
 def normal(event: bytes) -> bytes | None:

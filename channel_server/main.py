@@ -150,9 +150,16 @@ class ChannelServer:
             lambda: Client(node, loops.wake),
             path=PATH,
             max_message=MAX_MESSAGE_BYTES,
-            high_water=settings.limits().high_water,
+            high_water=settings.high_water_bytes,
+            close_timeout=settings.close_seconds,
+            frames_per_second=settings.frames_per_second,
             max_connections=settings.max_connections,
+            max_handshakes=settings.max_handshakes,
+            handshake_timeout=settings.handshake_seconds,
             origins=settings.allowed_origins or None,
+            send_buffer=settings.send_buffer_bytes,
+            receive_buffer=settings.receive_buffer_bytes,
+            address_limits=settings.address_limits(),
         )
         log.info("open", port=self._server.port)
         return self._server

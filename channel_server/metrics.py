@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from channel_server.core.counts import BOUNDS
 from channel_server.core.node import Node
+from channel_server.core.state import SLOW_DOWNS
 from services.eventlog.sequencer import Kind
 
 
@@ -51,7 +52,22 @@ class NodeCollector(Collector):
                 "Events shown from the ring, to those who resumed or were behind.",
             ),
             ("gaps", delivered.gaps, "Times a client was told that the ring had moved past its place."),
-            ("fell_behind", delivered.behind, "Times a connection's buffer passed the high-water mark."),
+            (
+                "fell_behind",
+                delivered.behind,
+                "Times a connection's buffer passed the high-water mark: from then on only its position is kept.",
+            ),
+            ("drained", delivered.drained, "Times the buffer of one that was behind had drained."),
+            (
+                "catch_up_writes",
+                delivered.replays,
+                "Writes of at most one chunk that brought a connection nearer to the heads.",
+            ),
+            (
+                "crowded_out",
+                state.crowded_out,
+                "Connections without a welcome ended because there were too many of them.",
+            ),
             ("opened", delivered.opened, "Times a client was told that it had become a member of a channel."),
             ("closed", delivered.closed, "Times a client was told that a channel was closed to it."),
             ("ring_evicted_events", state.ring.evicted, "Events that the ring has let go."),
@@ -77,6 +93,22 @@ class NodeCollector(Collector):
         for code, value in state.refused.items():
             refused.add_metric([code], value)
         yield refused
+        slowed = CounterMetricFamily(
+            "lockstep_node_slow_downs",
+            "Answers of `slow_down`, by the limit that was reached.",
+            labels=["limit"],
+        )
+        for limit in SLOW_DOWNS:
+            slowed.add_metric([limit], state.slowed[limit])
+        yield slowed
+        too_slow = CounterMetricFamily(
+            "lockstep_node_too_slow",
+            "Connections ended as too_slow: for the bytes in the buffer, or the time behind.",
+            labels=["reason"],
+        )
+        for reason in ("bytes", "time"):
+            too_slow.add_metric([reason], state.too_slow[reason])
+        yield too_slow
         seconds = counts.verdict_seconds
         yield HistogramMetricFamily(
             "lockstep_node_verdict_seconds",
@@ -99,6 +131,7 @@ class NodeCollector(Collector):
                 len(state.delivery.behind),
                 "Connections whose buffer is above the high-water mark.",
             ),
+            ("unadmitted_connections", len(state.unadmitted), "Open connections without a welcome yet."),
             ("sends_under_way", len(state.sends), "Sends that wait for the verdict of this node's fold."),
             ("parked_sends", state.parked, "Sends that wait for the directory."),
             ("ring_bytes", state.ring.bytes, "Memory taken by recent events."),

@@ -24,6 +24,17 @@ class Link(Protocol):
     def buffered(self) -> int:
         """Bytes written that the socket has not taken yet."""
 
+    @property
+    def unsent_since(self) -> float:
+        """Monotonic seconds since when the oldest of those bytes has been there, about a second exact; 0.0 without any."""
+
+    def kernel_unsent(self) -> int:
+        """Bytes that the socket has taken and the client's has not acknowledged."""
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The peer's address and port; ("", 0) when it is gone."""
+
     def close(self, code: int, reason: str = "") -> None:
         """Begin to close; nothing is written or received afterwards."""
 

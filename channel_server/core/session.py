@@ -66,6 +66,7 @@ class Session(Subscriber):
     number                  of the connection, on this node
     session_id, user_id     of the token, once admitted
     heard_at                monotonic seconds of the last message
+    phase_since             likewise of the beginning of this phase
     close_name              the close code's name once this side has ended it
     """
 
@@ -83,6 +84,7 @@ class Session(Subscriber):
         "number",
         "opened_at",
         "phase",
+        "phase_since",
         "session_id",
         "user_id",
     )
@@ -101,7 +103,7 @@ class Session(Subscriber):
         self._sending: Sending | None = None
         self._waits: dict[str, Wait] = {}
         self.phase = Phase.CONNECTING
-        self.opened_at = self.heard_at = now
+        self.opened_at = self.phase_since = self.heard_at = now
         self.session_id = ""
         self.user_id = ""
         self.close_name = ""
@@ -171,6 +173,7 @@ class Session(Subscriber):
             self.end("drained")
         else:
             self.phase = Phase.ADMITTING
+            self.phase_since = now
             self._connect = frame
             self._try_connect(now, now)
 
@@ -227,6 +230,7 @@ class Session(Subscriber):
             else:
                 self._write(Reset(epoch=state.epoch))
         self.phase = Phase.LIVE
+        self.phase_since = now
         state.unadmitted.pop(self, None)
         self._sending = Sending(state, user.id, self)
         state.by_session.setdefault(self.session_id, set()).add(self)
@@ -328,6 +332,7 @@ class Session(Subscriber):
             return
         state = self._state
         self.phase = Phase.ENDED
+        self.phase_since = state.clock.monotonic()
         state.unadmitted.pop(self, None)
         for name in list(self._waits):
             self._cancel_wait(name)

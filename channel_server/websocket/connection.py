@@ -9,9 +9,13 @@ Everything here runs in the event loop's thread and never blocks. Lean on purpos
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -76,9 +80,15 @@ class Registry(Protocol):
     def flooded(self, connection: WebSocketConnection) -> None:
         """Reading was paused, because too many frames came."""
 
+    def pong_replaced(self, connection: WebSocketConnection) -> None:
+        """A PING will not be answered, because a later one will be, once the client reads."""
+
 
 _RESET = struct.pack("ii", 1, 0)
 """struct linger: on, zero seconds. Close then means reset."""
+
+_MARKS = 60
+"""How many of its last looks a connection with unsent bytes remembers: when it was, and how many bytes had been written."""
 
 _OPEN = 0
 _CLOSING = 1
@@ -100,6 +110,7 @@ class WebSocketConnection(WSListener):
         "_factory",
         "_frames_left",
         "_limits",
+        "_marks",
         "_paused",
         "_pong",
         "_reason",
@@ -107,11 +118,17 @@ class WebSocketConnection(WSListener):
         "_state",
         "_transport",
         "_underlying",
+        "_written",
         "path",
+        "unsent_since",
     )
 
     path: str
     """The path and query of the request, as sent."""
+
+    unsent_since: float
+    """time.monotonic() since when the oldest of the bytes in `buffered` has been waiting, 0.0 when there are none; looked
+    at once a second, so it may be that much too late."""
 
     def __init__(
         self, factory: Callable[[], Application], registry: Registry, limits: Limits, path: str
@@ -129,6 +146,9 @@ class WebSocketConnection(WSListener):
         self._congested = False
         self._pong: bytes | None = None
         self._closing_since = 0.0
+        self._written = 0
+        self._marks: deque[tuple[float, int]] | None = None
+        self.unsent_since = 0.0
         self._code = 0
         self._reason = ""
 
@@ -151,11 +171,20 @@ class WebSocketConnection(WSListener):
         after a CLOSE was sent or TCP is closing.
         """
         if not self._transport.is_close_frame_sent and not self._underlying.is_closing():
+            self._written += len(frames)
             self._underlying.write(frames)
 
     def buffered(self) -> int:
         """Bytes that were written and that the kernel has not taken yet."""
         return self._underlying.get_write_buffer_size()
+
+    def kernel_unsent(self) -> int:
+        """Bytes that the kernel has taken and the client's has not acknowledged (Linux; elsewhere 0). A system call."""
+        try:
+            answer = fcntl.ioctl(self.descriptor, termios.TIOCOUTQ, b"\0\0\0\0")
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
 
     def set_water_marks(self, high: int, low: int) -> None:
         """When `on_writable` fires: after `buffered` had passed `high`, once it is `low` or less (0 <= low <= high)."""
@@ -203,6 +232,11 @@ class WebSocketConnection(WSListener):
     def is_open(self) -> bool:
         """Whether messages may still be sent."""
         return self._is_writable()
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's; -1 when it is closed."""
+        return int(self._underlying.get_extra_info("socket").fileno())
 
     @property
     def remote(self) -> tuple[str, int]:
@@ -259,6 +293,8 @@ class WebSocketConnection(WSListener):
         elif isinstance(outcome, Pong):
             if self._congested:
                 # Who pings and does not read must not fill our memory; the last PING may be answered for all (5.5.3).
+                if self._pong is not None:
+                    self._registry.pong_replaced(self)
                 self._pong = outcome.payload
             else:
                 transport.send_pong(outcome.payload)
@@ -306,7 +342,24 @@ class WebSocketConnection(WSListener):
             self._frames_left = min(left + int(most * seconds) + 1, most)
             if left <= 0 < self._frames_left and not self._paused:
                 self._underlying.resume_reading()
-        if self._is_writable() or self._state == _CLOSED:
+        if self._state == _CLOSED:
+            return False
+        buffered = self._underlying.get_write_buffer_size()
+        if not buffered:
+            self.unsent_since = 0.0
+            self._marks = None
+        else:
+            marks = self._marks
+            if marks is None:
+                marks = self._marks = deque()
+            taken = self._written - buffered
+            while marks and marks[0][1] <= taken:
+                marks.popleft()
+            marks.append((now, self._written))
+            if len(marks) > _MARKS:
+                del marks[1]
+            self.unsent_since = marks[0][0]
+        if self._is_writable():
             return False
         if not self._closing_since:
             self._closing_since = now

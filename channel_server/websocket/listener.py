@@ -20,6 +20,7 @@ from picows import (
 )
 
 from channel_server.websocket import metrics
+from channel_server.websocket.addresses import NO_ADDRESS_LIMITS, Addresses, AddressLimits
 from channel_server.websocket.connection import Application, Limits, WebSocketConnection
 from channel_server.websocket.handshake import Refusal, Rules, examine, target_of
 from channel_server.websocket.sockets import ACCEPTS_PER_TURN, ListeningSocket
@@ -45,8 +46,8 @@ class Server:
         *,
         limits: Limits,
         rules: Rules,
+        addresses: Addresses,
         max_connections: int,
-        max_handshakes: int,
     ) -> None:
         """Made by `listen`."""
         self._factory = factory
@@ -55,14 +56,14 @@ class Server:
         self._loop = loop
         self._limits = limits
         self._rules = rules
+        self._addresses = addresses
         self._max_connections = max_connections
-        self._max_handshakes = max_handshakes
         self._connections: set[WebSocketConnection] = set()
         self._picows: asyncio.Server | None = None
         self._closed = False
         self._beat_timer: asyncio.TimerHandle | None = None
         self._last_beat = 0.0
-        sock.admit_by(self._admits, self._on_shed)
+        sock.tell(self._on_shed)
 
     @property
     def port(self) -> int:
@@ -109,6 +110,7 @@ class Server:
         return WSUpgradeResponseWithListener(answer, None)
 
     def opened(self, connection: WebSocketConnection) -> None:
+        self._socket.opened(connection.descriptor)
         self._connections.add(connection)
         metrics.CONNECTIONS.inc()
 
@@ -120,11 +122,19 @@ class Server:
     def flooded(self, connection: WebSocketConnection) -> None:
         metrics.FLOODED.inc()
 
-    def _admits(self) -> bool:
-        return self._socket.open - self._socket.lingering - len(self._connections) < self._max_handshakes
+    def pong_replaced(self, connection: WebSocketConnection) -> None:
+        metrics.PONGS_REPLACED.inc()
+
+    @property
+    def handshakes(self) -> int:
+        """Sockets whose handshake is not complete."""
+        return self._socket.handshakes
 
     def _on_shed(self, reason: str) -> None:
-        metrics.REFUSED.labels(reason).inc()
+        if reason == "rest":
+            metrics.RESTS.inc()
+        else:
+            metrics.REFUSED.labels(reason).inc()
 
     # The beat -------------------------------------------------------------------------------------------------------
 
@@ -144,6 +154,9 @@ class Server:
         for connection in self._connections:
             if connection.tick(now, seconds):
                 metrics.OVERDUE.inc()
+        self._addresses.forget(self._loop.time())
+        metrics.HANDSHAKES.set(self._socket.handshakes)
+        metrics.LINGERING.set(self._socket.lingering)
         if not self._closed or self._connections:
             self._schedule_beat()
 
@@ -194,18 +207,23 @@ async def listen(
     send_buffer: int = 128 * 1024,
     receive_buffer: int = 32 * 1024,
     backlog: int = 4096,
+    address_limits: AddressLimits = NO_ADDRESS_LIMITS,
 ) -> Server:
     """Listen on host:port (0: any free port) and make an `Application` with `factory` for each connection.
 
     `max_message`, `high_water`, `low_water`, `close_timeout`, `frames_per_second`: see `connection.Limits`; `low_water` None
     is a quarter of `high_water`. `path`: the only path served (404 for others; a query is allowed). `max_connections`: open connections, above which the handshake is answered 503.
-    `max_handshakes`: sockets that have not completed the handshake, above which new ones are closed unheard.
+    `max_handshakes`: sockets that have not completed the handshake; above it the slowest is ended to make room, or the
+    newcomer is turned away while none of them has taken a second.
     `handshake_timeout`: seconds from accept to the complete request. `origins`: allowed values of the Origin header, as
     browsers send it (403 for others; a request without one is no browser's and passes); None allows all. `send_buffer`:
     bytes that the kernel keeps for each connection; without a bound it would grow to megabytes for one that does not read,
     and `buffered` would say nothing of it. `receive_buffer`: likewise what a client may have sent ahead of our reading; it
     bounds how long one read keeps the loop, and the read buffer, which doubles whenever a read fills it and never shrinks.
-    `backlog`: connections waiting in the kernel to be accepted.
+    `backlog`: connections waiting in the kernel to be accepted. `address_limits`: of each remote address (429 above).
+
+    Whatever the limits say, accepted sockets leave the rest of the process some descriptors: all but 128 of the soft limit
+    of open files at this moment (all but half of a limit below 256) may be theirs.
 
     Raises OSError when the address cannot be resolved or bound, ValueError for water marks in the wrong order.
     """
@@ -214,9 +232,21 @@ async def listen(
     if not 0 <= low_water <= high_water:
         raise ValueError(f"low_water {low_water} is not between 0 and high_water {high_water}")
     loop = asyncio.get_running_loop()
-    _check_descriptors(max_connections + max_handshakes)
+    addresses = Addresses(address_limits)
     sock = await _bind(
-        loop, host, port, send_buffer=send_buffer, receive_buffer=receive_buffer, backlog=backlog
+        loop,
+        host,
+        port,
+        lambda family: ListeningSocket(
+            family,
+            loop,
+            backlog=backlog,
+            max_open=_descriptors(max_connections + max_handshakes),
+            max_handshakes=max_handshakes,
+            addresses=addresses,
+        ),
+        send_buffer=send_buffer,
+        receive_buffer=receive_buffer,
     )
     server = Server(
         factory,
@@ -224,8 +254,8 @@ async def listen(
         loop,
         limits=Limits(max_message, high_water, low_water, close_timeout, frames_per_second),
         rules=Rules(path, None if origins is None else frozenset(origin.lower() for origin in origins)),
+        addresses=addresses,
         max_connections=max_connections,
-        max_handshakes=max_handshakes,
     )
     try:
         picows_server = await ws_create_server(
@@ -250,14 +280,14 @@ async def _bind(
     loop: asyncio.AbstractEventLoop,
     host: str,
     port: int,
+    make: Callable[[int], ListeningSocket],
     *,
     send_buffer: int,
     receive_buffer: int,
-    backlog: int,
 ) -> ListeningSocket:
     found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    sock = ListeningSocket(family, loop, backlog=backlog)
+    sock = make(family)
     try:
         # All but the first are inherited by the accepted sockets: no system call for each connection.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -277,7 +307,11 @@ async def _bind(
     return sock
 
 
-def _check_descriptors(needed: int) -> None:
+def _descriptors(needed: int) -> int:
+    """How many descriptors clients may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and needed + _SPARE_DESCRIPTORS > soft:
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    if needed + _SPARE_DESCRIPTORS > soft:
         log.warning("fewer file descriptors than connections allowed", limit=soft, needed=needed)
+    return max(soft - _SPARE_DESCRIPTORS, soft // 2)

@@ -9,8 +9,8 @@ CONNECTIONS = Gauge(
 )
 REFUSED = Counter(
     "lockstep_websocket_refused_total",
-    "Clients turned away before the connection was open: over a limit (connections, handshakes, descriptors), "
-    "while the listener closes (closed), or by the opening handshake's rules (path, no_upgrade, version, host, key, origin).",
+    "Clients turned away before the connection was open: over a limit (connections, handshakes, slow_handshake: ended to "
+    "make room, descriptors, address_connections, address_rate), while the listener closes (closed), or by the opening handshake's rules (path, no_upgrade, version, host, key, origin).",
     ["reason"],
 )
 CLOSED = Counter(
@@ -25,6 +25,19 @@ OVERDUE = Counter(
 FLOODED = Counter(
     "lockstep_websocket_flooded_total",
     "Times reading from a connection was paused, because it sent more frames than allowed.",
+)
+
+PONGS_REPLACED = Counter(
+    "lockstep_websocket_pongs_replaced_total",
+    "PINGs of clients that do not read, answered together with a later one (RFC 6455 section 5.5.3).",
+)
+RESTS = Counter(
+    "lockstep_websocket_accept_rests_total",
+    "Times accepting rested for a second, because there was no descriptor left, not even a spare one.",
+)
+HANDSHAKES = Gauge("lockstep_websocket_handshakes", "Sockets whose handshake is not complete.")
+LINGERING = Gauge(
+    "lockstep_websocket_lingering", "Closed connections whose last words the client may still be reading."
 )
 
 

@@ -3,9 +3,14 @@
 `POST /internal/v1/events` with `Authorization: Bearer <service token>`: 201 and `AppendReply`, or a problem
 detail (RFC 9457) whose `code` is one of `codes.ERRORS`, with `head`, `now` and `retry_after_ms` as in `Refused`.
 Safe to repeat with the same id.
+
+`GET /internal/v1/connections?limit=&cursor=&state=&user=`, likewise authorized: 200 and `ConnectionPage`, a look at one
+node's connections, those first that are worst off.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -41,3 +46,60 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     head: int | None = None
     now: int | None = None
     retry_after_ms: int | None = None
+
+
+ConnectionState = Literal["connecting", "admitting", "live", "behind", "held", "draining", "closing"]
+"""connecting: nothing said yet. admitting: its token waits for the directory. live: shown everything as it comes, or
+catching up. behind: its buffer is above the high-water mark, nothing is written to it. held: this node shows nothing to
+anybody, because its directory may be out of date. draining: the node is leaving. closing: it was sent a CLOSE."""
+
+
+class ChannelLag(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel in which a connection has not been shown everything. `last`: the seq it was shown last, None before
+    the channel was opened to it. `events`: how many are between that and `head`."""
+
+    channel: str
+    last: int | None
+    head: int
+    events: int
+
+
+class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, as it is at this moment. Times are Unix milliseconds, ages seconds.
+
+    number                  of the connection, counted since the node started
+    remote                  address and port of its peer (a proxy's, where there is one)
+    since                   when it came into this state
+    lagging_channels, lagging_events    where it stands: channels in which it is behind, and events that it lacks there
+    lag                     at most five of those channels, the longest first
+    buffered_bytes          written, and not taken by the kernel: bounded
+    kernel_bytes            taken by the kernel, and not acknowledged by the client's: bounded by the socket's buffer
+    oldest_unsent_seconds   age of the oldest thing that it has not been sent: bytes in its buffer, or an event
+    unacknowledged          its sends without an answer
+    heard_seconds           since its last message
+    """
+
+    number: int
+    user: str
+    session: str
+    remote: str
+    state: ConnectionState
+    since: int
+    opened_at: int
+    lagging_channels: int
+    lagging_events: int
+    lag: tuple[ChannelLag, ...]
+    buffered_bytes: int
+    kernel_bytes: int
+    oldest_unsent_seconds: float
+    unacknowledged: int
+    heard_seconds: float
+
+
+class ConnectionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """`total`: connections that fit the question. `next_cursor`: None on the last page. The order is that of the moment,
+    so that between two pages a connection may change places."""
+
+    items: tuple[ConnectionInfo, ...]
+    total: int
+    next_cursor: str | None

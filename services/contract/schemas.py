@@ -29,6 +29,7 @@ _FILES: Final[dict[str, tuple[str, Any]]] = {
     "directory": ("A record of the compacted topic directory.<epoch>", directory.DirectoryRecord),
     "append_request": ("Body of POST /internal/v1/events", internal.AppendRequest),
     "append_reply": ("Answer of POST /internal/v1/events", internal.AppendReply),
+    "connection_page": ("Answer of GET /internal/v1/connections", internal.ConnectionPage),
     "problem": ("Problem details (RFC 9457), the body of every error over HTTP", internal.Problem),
     "generation": ("A generation record: the facts of an epoch of the log", generation.Generation),
 }

@@ -37,6 +37,7 @@ class FakeLink:
         self.closed: int | None = None
         self.aborted = False
         self.writes = 0
+        self.unsent_since = 0.0
 
     def write_prepared(self, frames: bytes) -> None:
         if self.closed is None and not self.aborted:
@@ -47,6 +48,13 @@ class FakeLink:
 
     def buffered(self) -> int:
         return self.unread
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        return ("192.0.2.1", 50_000)
+
+    def kernel_unsent(self) -> int:
+        return 0
 
     def close(self, code: int, reason: str = "") -> None:
         if self.closed is None:
