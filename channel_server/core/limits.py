@@ -17,7 +17,7 @@ class Limits(NamedTuple):
     unadmitted: int = 2_000
     """Connections without a `welcome`, of the whole node. Room for one more is made by ending the one that has waited
     longest, so that a crowd that says nothing keeps nobody out: who speaks at once is admitted before its turn comes."""
-    unadmitted_grace: float = 1.0
+    unadmitted_grace: float = 0.5
     """How long a connection may wait in any case; while all of them are younger, it is the newcomer that is ended."""
 
     # inbound

@@ -214,7 +214,7 @@ async def listen(
     `max_message`, `high_water`, `low_water`, `close_timeout`, `frames_per_second`: see `connection.Limits`; `low_water` None
     is a quarter of `high_water`. `path`: the only path served (404 for others; a query is allowed). `max_connections`: open connections, above which the handshake is answered 503.
     `max_handshakes`: sockets that have not completed the handshake; above it the slowest is ended to make room, or the
-    newcomer is turned away while none of them has taken a second.
+    newcomer is turned away while none of them has taken a tenth of a second.
     `handshake_timeout`: seconds from accept to the complete request. `origins`: allowed values of the Origin header, as
     browsers send it (403 for others; a request without one is no browser's and passes); None allows all. `send_buffer`:
     bytes that the kernel keeps for each connection; without a bound it would grow to megabytes for one that does not read,

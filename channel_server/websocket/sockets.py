@@ -33,8 +33,9 @@ LINGERING_AT_MOST = 1_000
 """Closed connections that may linger at once; the oldest gives way. Without a bound, who is refused quickly enough would
 use up the descriptors after all."""
 
-HANDSHAKE_GRACE = 1.0
-"""Seconds that a handshake may take in any case; while all are younger, it is the newcomer that is turned away."""
+HANDSHAKE_GRACE = 0.1
+"""Seconds that a handshake may take in any case; while all are younger, it is the newcomer that is turned away. The request
+of an honest client follows its SYN by a round trip and is there when we accept."""
 
 ACCEPTS_PER_TURN = 100
 """Connections accepted in one turn of the loop; the others wait in the kernel's queue for the next turn."""

@@ -76,8 +76,18 @@ def upgrade_headers(connection: str = "Upgrade") -> list[str]:
 class RawClient:
     """A TCP connection to a server; `upgrade` makes it a WebSocket. Every wait ends after `timeout` seconds."""
 
-    def __init__(self, port: int, *, timeout: float = 10.0, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        timeout: float = 10.0,
+        receive_buffer: int | None = None,
+        source: str | None = None,
+    ) -> None:
+        """`source`: the address to come from, anything in 127.0.0.0/8."""
         self.socket = socket.socket()
+        if source is not None:
+            self.socket.bind((source, 0))
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
