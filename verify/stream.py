@@ -118,7 +118,7 @@ class Stream:
         if id not in sends.rows:
             acks = self.acks.get(line.channel)
             free = line.via == "rest"
-            sends.add(id, text_of(line.text), acks.top if acks else 0, position, free)
+            sends.add(id, text_of(line.text), acks.floor if acks else 0, position, free)
 
     def _ack(self, line: lines.Ack, position: int) -> None:
         acks = self.acks.get(line.channel)
@@ -145,6 +145,7 @@ class Stream:
         acks.duplicates.append(line.duplicate)
         if line.seq > acks.top:
             acks.top = line.seq
+        acks.floor = max(acks.floor, line.seq)
 
     # --- what it was shown --------------------------------------------------------------------------------------
 
@@ -300,6 +301,8 @@ class Stream:
         """All positions are void; the channels are open from the heads of the welcome, if it has come already."""
         heads = self._heads if epoch == self.epoch else {}
         self.epoch = epoch
+        for acks in self.acks.values():
+            acks.floor = 0  # the new epoch goes on from what was stored, which may be less
         for (viewed, channel), view in self.views.items():
             if viewed == epoch and channel not in heads:
                 view.open = False

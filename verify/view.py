@@ -43,6 +43,7 @@ class Acks:
         self.positions = array("Q")
         self.duplicates = bytearray()
         self.top = 0
+        self.floor = 0  # the same, since the last reset
 
     def __len__(self) -> int:
         return len(self.seqs)

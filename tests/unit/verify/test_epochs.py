@@ -222,3 +222,19 @@ def test_a_channel_that_is_opened_where_an_earlier_epoch_ended_is_no_lie() -> No
         )
         store(judge, {1: range(1, 11)})
         assert ("opened_lies" in judge.verdict().findings.counts) == lies
+
+
+def test_after_a_reset_numbers_that_went_down_with_the_log_are_given_anew() -> None:
+    judge = Judge(Terms())
+    sent = {"channel": CHANNEL, "text": "x", "attempt": 1}
+    record(
+        judge,
+        line("connected", epoch=1, node="n", session="s", resumed={}, heads={CHANNEL: 0}),
+        line("sent", id=IDS[30], **sent),
+        line("ack", epoch=1, channel=CHANNEL, id=IDS[30], seq=30, duplicate=False, via="ws"),
+        line("reset", epoch=2),
+        line("connected", epoch=2, node="n", session="s", resumed={}, heads={CHANNEL: 10}),
+        line("sent", id=IDS[11], **sent),
+        event(2, 11),
+    )
+    assert "ack_order" not in judge.verdict().findings.counts
