@@ -321,7 +321,8 @@ class LockstepClient:
     def welcomed(self, node: str, frame: frames.Welcome, resume: frames.Resume | None) -> None:
         if self._recorder is not None:
             self._recorder.user = frame.user
-            resumed = resume.channels if resume is not None else {}
+            # Positions of another epoch mean nothing to the node: then nothing is resumed.
+            resumed = resume.channels if resume is not None and resume.epoch == frame.epoch else {}
             self._recorder.connected(frame.epoch, node, frame.session, resumed, frame.heads)
         self._first.set()
         self.show_state(State(name="connected", node=node))
