@@ -28,7 +28,7 @@ from tests.stack.rawlog import wall_ms, whole_log
 from tests.stack.waiting import until
 
 _HOUR_MS: Final = 3_600_000
-_COPIES_AT_ONCE: Final = 200
+_COPIES_AT_ONCE: Final = 100
 
 
 class _Bench:
@@ -193,6 +193,7 @@ async def _copies(bench: _Bench, lab: Lab, count: int) -> dict[str, object]:
     memory = {name: _resident_kib(bench.stack, name) for name in ("node-1", "node-2", "persister")}
     begun = time.monotonic()
     copies = sent = 0
+    refused: Counter[str] = Counter()
     while copies < count:
         # In portions, each within the time for which a copy is a duplicate rather than expired.
         portion = min(count - copies, 5_000) + 2
@@ -213,6 +214,7 @@ async def _copies(bench: _Bench, lab: Lab, count: int) -> dict[str, object]:
             for id, answer in zip(some, answered, strict=True):
                 if isinstance(answer, frames.Refused):
                     assert answer.code in ("expired", "slow_down"), answer  # this machine was slow
+                    refused[answer.code] += 1
                     continue
                 copies += 1
                 assert answer.duplicate, answer
@@ -227,6 +229,7 @@ async def _copies(bench: _Bench, lab: Lab, count: int) -> dict[str, object]:
     return {
         "copies sent": sent,
         "answered as duplicates": copies,
+        "refused": dict(refused),
         "copies a second": round(sent / seconds),
         "memory grown, KiB": grown,
     }

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from client import ChannelEvent
+from client import ChannelEvent, MessageEvent
 from services.contract.envelope import encode_envelope, partition_of
 from services.contract.events import UNREADABLE
 from services.contract.generation import Generation
@@ -129,15 +129,14 @@ async def unknown_kinds(lab: Lab) -> Outcome:
     return outcome
 
 
-def _listen(load: Load, written: dict[str, Any]) -> dict[str, dict[str, ChannelEvent]]:
+def _listen(load: Load, written: dict[str, Any]) -> dict[str, dict[str, ChannelEvent | MessageEvent]]:
     """By id and user: what they are shown of the strange ones, from now on."""
-    shown: dict[str, dict[str, ChannelEvent]] = {}
+    shown: dict[str, dict[str, ChannelEvent | MessageEvent]] = {}
     for person in load.crowd.people:
 
         def note(event: object, *, user: str = person.user_id, before=person._note) -> None:  # type: ignore[no-untyped-def]
             before(event)
-            if getattr(event, "id", None) in written:
-                assert isinstance(event, ChannelEvent), event
+            if isinstance(event, (ChannelEvent, MessageEvent)) and event.id in written:
                 shown.setdefault(event.id, {})[user] = event
 
         person._note = note  # type: ignore[method-assign]
@@ -148,7 +147,7 @@ async def _stored_as_written(
     stack: Stack,
     load: Load,
     written: dict[str, tuple[str, _Strange]],
-    shown: dict[str, dict[str, ChannelEvent]],
+    shown: dict[str, dict[str, ChannelEvent | MessageEvent]],
 ) -> None:
     connection = await stack.database.connect()
     try:
