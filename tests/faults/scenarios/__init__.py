@@ -5,6 +5,7 @@ from tests.faults.scenarios import (  # noqa: F401 - for their registration
     databases,
     directory,
     disk_full,
+    edge,
     kafka,
     late_clients,
     log_lost,
