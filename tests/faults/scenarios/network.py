@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from client import Ack, ApiError, LockstepError
+from client import Ack, ApiError, Unreachable
 from deploy.local.ports import free_ports
 from services.contract.codes import ERRORS
 from services.contract.ids import new_event_id
@@ -50,9 +50,9 @@ class _Probe:
         try:
             made = await self._owner.rest.create_channel(f"probe-{self._names}")
             channel = made.channel.id
-            ack = await self._owner.client.send(channel, "probe")
+            ack = await self._owner.client.send(channel, "probe", directory_at=made.directory_at)
             page = await self._owner.rest.events(channel, at_least=ack.seq)
-        except LockstepError:
+        except (ApiError, Unreachable):
             return False
         return page.head >= ack.seq
 
