@@ -205,10 +205,11 @@ async def log_rewritten(lab: Lab) -> Outcome:
         assert not forged & await _stored_ids(stack), "a record that nobody sent is stored"
         await _delete_epochs(stack, [1, 2])  # the judge would find in them what was done to them
         outcome.judged(_held(await talkers.verdict(), lost))
+        resets = _resets(talkers)
     outcome.lost = 0
     outcome.facts = {
         "acknowledged and not stored": len(lost), "of these cut off": len(lost & gone),
-        "of these in the file": len(lost & saved), "put there": len(forged), "resets": _resets(talkers).total(),
+        "of these in the file": len(lost & saved), "put there": len(forged), "resets": resets.total(),
     }  # fmt: skip
     return outcome
 
