@@ -217,7 +217,7 @@ async def _copies(bench: _Bench, lab: Lab, count: int) -> dict[str, object]:
                     refused[answer.code] += 1
                     continue
                 copies += 1
-                assert answer.duplicate, answer
+                # A copy that waits at a node when the first one passes there is answered as that one.
                 assert answer.seq == first[id]
         sent += portion // 2 * 2
         assert sent <= 3 * count + 1_000, f"of {sent} copies only {copies} were taken in time"
@@ -228,7 +228,7 @@ async def _copies(bench: _Bench, lab: Lab, count: int) -> dict[str, object]:
     assert all(kib < 160 * 1024 for kib in grown.values()), f"memory grew by {grown} KiB"
     return {
         "copies sent": sent,
-        "answered as duplicates": copies,
+        "answered with the first one's number": copies,
         "refused": dict(refused),
         "copies a second": round(sent / seconds),
         "memory grown, KiB": grown,
@@ -289,7 +289,6 @@ async def _until_expired(bench: _Bench, id: str) -> None:
 @scenario(
     "late-and-wrong",
     "ids an hour wrong, one id at both nodes at once, 100,000 copies, the ids of before a reinstall, expired retries",
-    brief=True,
     limit_s=420.0,
 )
 async def late_and_wrong(lab: Lab) -> Outcome:
