@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
 from channel_server.connections import page_of
@@ -14,6 +16,7 @@ from channel_server.core.limits import Limits
 from channel_server.core.state import SLOW_DOWNS
 from channel_server.metrics import NodeCollector
 from channel_server.settings import ChannelServerSettings
+from channel_server.websocket import metrics as websocket_metrics
 from services.contract.codes import CLOSES
 from services.contract.events import MessagePosted
 from services.contract.internal import ConnectionInfo, ConnectionPage
@@ -232,3 +235,32 @@ def test_a_limit_out_of_bounds_is_a_settings_error(wrong: dict[str, float]) -> N
 def test_the_settings_defaults_are_the_limits_defaults() -> None:
     settings = ChannelServerSettings(node_name="n", secrets_dir="/nowhere")  # type: ignore[arg-type]
     assert settings.limits() == Limits()
+
+
+OPERATIONS = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(ChannelServerSettings.model_fields))
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
+    (row,) = [
+        line
+        for line in OPERATIONS.splitlines()
+        if line.startswith("| `LOCKSTEP_") and f"`LOCKSTEP_{name.upper()}`" in line.split("|")[1]
+    ] or [line for line in OPERATIONS.splitlines() if f"`LOCKSTEP_{name.upper()}`" in line][:1]
+    field = ChannelServerSettings.model_fields[name]
+    if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+        assert f"`{field.default:g}" in row or f"`{field.default}" in row, row
+
+
+def test_every_metric_of_a_decision_exists() -> None:
+    table = OPERATIONS[
+        OPERATIONS.index("### Who is slow") : OPERATIONS.index("`GET /internal/v1/connections`")
+    ]
+    named = {f"lockstep_{name}" for name in re.findall(r"`((?:node|websocket)_\w+)", table)}
+    world = made()
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(world.node))
+    assert websocket_metrics.REFUSED  # registered with the library, by being there
+    here = generate_latest(registry).decode() + generate_latest().decode()
+    assert len(named) > 15
+    assert not [name for name in named if f"# TYPE {name} " not in here]
