@@ -45,8 +45,10 @@ class Client:
         if session is None:
             return
         self._node.disconnected(session)
-        # What this side decided is worth a line; that people come and go is not.
-        say = log.info if session.close_name not in ("", "drained") else log.debug
+        # What this side decided is worth a line; that people come and go is not, and of those who never became clients
+        # there may be any number.
+        worth_a_line = session.session_id and session.close_name not in ("", "drained")
+        say = log.info if worth_a_line else log.debug
         say(
             "connection closed",
             session=session.session_id,

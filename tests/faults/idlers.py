@@ -49,16 +49,17 @@ class Idlers:
         self._words = {"path": parts.path, "host": parts.netloc}
         self._rng = rng
         self._gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        self.over = False
         self.connected = 0
         self.most = 0
         self.sent_away: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
 
     async def keep(self, kind: str, number: int) -> None:
-        """One of them, for ever."""
+        """One of them, until it is over."""
         address = f"127.{10 + number // 50_000}.{number // 250 % 200}.{1 + number % 250}"
         loop = asyncio.get_running_loop()
-        while True:
+        while not self.over:
             try:
                 async with self._gate:
                     transport, idler = await loop.create_connection(
@@ -90,7 +91,8 @@ class Idlers:
                     return
                 transport.write(bytes([byte]))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(idler.gone.wait(), self._rng.uniform(0.5, 1.5))
+                    async with asyncio.timeout(self._rng.uniform(0.5, 1.5)):
+                        await idler.gone.wait()
         await idler.gone.wait()
 
 
@@ -104,6 +106,8 @@ async def idling(node: str, counts: Mapping[str, int], rng: random.Random) -> As
     try:
         yield idlers
     finally:
+        # A cancellation may be lost where a connection is being made at that moment.
+        idlers.over = True
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
