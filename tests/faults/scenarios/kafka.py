@@ -23,7 +23,6 @@ from tests.stack.waiting import until
 @scenario(
     "kafka-killed",
     "the only broker killed -9 under load, at seeded moments, and started again",
-    brief=True,
     limit_s=300.0,
 )
 async def kafka_killed(lab: Lab) -> Outcome:
@@ -42,7 +41,7 @@ async def kafka_killed(lab: Lab) -> Outcome:
                 await asyncio.sleep(lab.rng.uniform(10.0, 14.0) if number % 3 == 2 else 0.0)
                 await stack.kafka.process.start(60.0)
                 outcome.recovery_s.append(await load.served_again())
-        await load.judged(outcome, messages=200)
+        await load.judged(outcome, messages=150)
         seen = told(load, spells)
         seen.must_be_retryable()
         assert all(process.running for process in stack.processes.values()), "a process gave up"
@@ -70,7 +69,7 @@ async def kafka_frozen(lab: Lab) -> Outcome:
                 await asyncio.sleep(20.0)
                 stack.kafka.process.thaw()
                 outcome.recovery_s.append(await load.served_again())
-        await load.judged(outcome, messages=300)
+        await load.judged(outcome, messages=100 * freezes)
         seen = told(load, spells)
         seen.must_be_retryable()
     outcome.did = f"{freezes} freezes of 20 s"
