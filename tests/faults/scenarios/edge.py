@@ -167,7 +167,6 @@ async def idle_crowd(lab: Lab) -> Outcome:
 @scenario(
     "no-descriptors",
     "a node with 256 descriptors is offered 400 connections; then its limit is lowered to what it has open",
-    brief=True,
     limit_s=180.0,
 )
 async def no_descriptors(lab: Lab) -> Outcome:

@@ -301,7 +301,6 @@ async def network_produce(lab: Lab) -> Outcome:
 @scenario(
     "network-half-open",
     "WebSockets whose peers vanish without a FIN: the node notices by heartbeat and frees them",
-    brief=True,
     limit_s=180.0,
 )
 async def network_half_open(lab: Lab) -> Outcome:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from picows import WSError
@@ -121,10 +121,16 @@ class _Killer:
         await self.stack.start("node-1", "node-2")
 
 
-async def _straggle(viewer: Viewer, nodes: Sequence[str], rng: random.Random, stop: asyncio.Event) -> None:
-    """Be away for seconds, come back, read slowly until all is caught up, leave without a word; at last stay until
-    everything was shown."""
-    while True:
+async def _straggle(
+    viewer: Viewer,
+    nodes: Sequence[str],
+    rng: random.Random,
+    stop: asyncio.Event,
+    complete: Callable[[], bool],
+) -> None:
+    """Be away for seconds, come back, read slowly until all is caught up, leave without a word; after `stop` stay
+    until all is `complete`."""
+    while not (stop.is_set() and viewer.connected and complete()):
         try:
             await viewer.connect(rng.choice(nodes))
             while viewer.connected and not viewer.caught_up:
@@ -133,7 +139,8 @@ async def _straggle(viewer: Viewer, nodes: Sequence[str], rng: random.Random, st
                 viewer.read(True)
                 await asyncio.sleep(0.002)
             if stop.is_set() and viewer.connected:
-                return
+                await until(lambda: complete() or not viewer.connected, 60.0, what=f"{viewer.name} has all")
+                continue
         except (OSError, TimeoutError, WSError):
             pass  # that node is dead just now
         viewer.drop()
@@ -161,14 +168,14 @@ async def _stragglers(lab: Lab, stack: Stack, load: Load, count: int) -> AsyncIt
             viewers.append(viewer)
         async with asyncio.TaskGroup() as group:
             for viewer in viewers:
-                group.create_task(_straggle(viewer, nodes, random.Random(lab.rng.random()), stop))
+                rng = random.Random(lab.rng.random())
+                group.create_task(_straggle(viewer, nodes, rng, stop, partial(_has_seen, viewer, load)))
             try:
                 yield viewers
                 await load.hush()
             finally:
                 stop.set()
         for viewer in viewers:
-            await until(partial(_has_seen, viewer, load), 60.0, what=f"{viewer.name} was shown everything")
             viewer.leave()
             assert not viewer.wrong, viewer.wrong[:3]
 
@@ -181,13 +188,13 @@ async def _stragglers(lab: Lab, stack: Stack, load: Load, count: int) -> AsyncIt
 )
 async def node_killed(lab: Lab) -> Outcome:
     stack = await lab.stack(environment={"LOCKSTEP_CONNECTIONS_PER_USER": "1000"})
-    goal = lab.times(100, 10)
+    goal = lab.times(100, 6)
     outcome = Outcome("")
     nodes = [stack.websocket_url("node-1"), stack.websocket_url("node-2")]
     async with lab.load(stack, people=10, channels=3, pause=(0.02, 0.1)) as load:
         gallery = await lab.own(swarm(nodes, random.Random(lab.rng.random())))
         tokens = [(await person.rest.realtime()).token for person in load.crowd.people]
-        await gallery.enter(tokens, 200)
+        await gallery.enter(tokens, lab.times(200, 60))
         async with _stragglers(lab, stack, load, 4) as stragglers:
             killer = _Killer(lab, stack, load, stragglers, gallery)
             ways = [

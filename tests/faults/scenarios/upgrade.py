@@ -81,7 +81,6 @@ async def _tomorrow(lab: Lab, stack: Stack, generation: Generation) -> _Tomorrow
 @scenario(
     "upgrade-unknown-kinds",
     "nodes restarted one by one while a newer one writes kinds and bodies of events that they do not know",
-    brief=True,
     limit_s=240.0,
 )
 async def unknown_kinds(lab: Lab) -> Outcome:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -74,7 +73,8 @@ async def test_both_nodes_die_and_come_back_while_the_web_app_is_away(breakable:
         await breakable.start(names[first])
         await until(lambda: chat.state.name == "connected" and chat.state.node == first, 60)
         await talking
-        acks = [await post for post in posts]
+        async with asyncio.timeout(60):
+            acks = [await post for post in posts]
         assert [ack.seq for ack in acks] == sorted({ack.seq for ack in acks})
         async with asyncio.timeout(60):
             shown = await collect(chat, channel, 120)
@@ -84,12 +84,11 @@ async def test_both_nodes_die_and_come_back_while_the_web_app_is_away(breakable:
 
 
 @pytest.fixture
-async def lone_node(breakable: Stack, new_proxy: Factory[Proxy]) -> AsyncIterator[Proxy]:
+async def lone_node(breakable: Stack, new_proxy: Factory[Proxy]) -> Proxy:
     """node-1 behind a proxy, and no other node to go to."""
     await breakable.processes["node-2"].crash()
     host, port = breakable.websocket_url("node-1").removeprefix("ws://").split("/")[0].split(":")
-    yield await new_proxy(host, int(port))
-    await breakable.start("node-2")
+    return await new_proxy(host, int(port))
 
 
 def kinds(path: Path, *wanted: str) -> list[str]:

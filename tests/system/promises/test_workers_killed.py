@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import asyncpg
-import pytest
 
 from tests.stack.crowd import Crowd, crowd
 from tests.stack.lockstep import Stack
@@ -31,26 +30,28 @@ async def _change_memberships(talkers: Crowd, stop: asyncio.Event) -> int:
     return changes
 
 
-@pytest.mark.parametrize("worker", ["persister", "relay", "checkpointer"])
-async def test_killed_at_random_moments_under_load(
-    worker: str, new_stack: Factory[Stack], folder: Path
-) -> None:
+async def test_killed_at_random_moments_under_load(new_stack: Factory[Stack], folder: Path) -> None:
     # A short lag makes the checkpointer work all the time; the other workers do not care.
     stack = await new_stack(environment={"LOCKSTEP_CHECKPOINT_LAG_MS": "1000"})
-    moments = random.Random(worker)
+    moments = random.Random("workers")
     async with crowd(stack, folder, people=4, channels=3) as talkers:
         stop = asyncio.Event()
 
         async def talk() -> None:
             while not stop.is_set():
-                await talkers.talk_all(5, pause=0.01)
+                await talkers.talk_all(5, pause=0.02)
+
+        async def kill(worker: str) -> None:
+            for _ in range(KILLS):
+                await asyncio.sleep(moments.uniform(0.05, 0.6))
+                await stack.processes[worker].crash()
+                await stack.processes[worker].start()
 
         talking = asyncio.create_task(talk())
         changing = asyncio.create_task(_change_memberships(talkers, stop))
-        for _ in range(KILLS):
-            await asyncio.sleep(moments.uniform(0.05, 0.6))
-            await stack.processes[worker].crash()
-            await stack.processes[worker].start()
+        async with asyncio.TaskGroup() as killing:
+            for worker in ("persister", "relay", "checkpointer"):
+                killing.create_task(kill(worker))
         stop.set()
         await talking
         changes = await changing
