@@ -39,13 +39,13 @@ faults: ## break a stack of its own in every way (ONLY=name for some, SEED=n to 
 	@$(VENV)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # Tests wait more than they compute, so more of them run side by side than there are cores;
-# those that share servers stay together (tests/system/conftest.py).
+# those that share servers stay together (tests/conftest.py).
 WORKERS ?= 4
 
 test: ## every test, on servers of its own beside a running stack (ARGS="-k name" for some, WORKERS=0: one after another)
 	@deploy/environment.sh dev
 	@$(VENV)/python -m deploy.local fetch
-	@$(VENV)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+	@$(VENV)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 conformance: ## the Autobahn WebSocket suite (RFC 6455) against our connection class (needs CPython 2.7: pyenv install 2.7.18)
 	@deploy/environment.sh dev

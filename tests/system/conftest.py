@@ -30,19 +30,7 @@ T = TypeVar("T")
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 ports.choose_between(20_000 + 1_500 * (_worker % 8), 20_000 + 1_500 * (_worker % 8 + 1))
 
-# Tests of these folders share stacks, so each folder is played by one process; elsewhere each file is.
-_TOGETHER = {"client", "persister", "relay", "security"}
-
 Factory = Callable[..., Awaitable[T]]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            parts = item.path.relative_to(here).parts
-            group = parts[0] if parts[0] in _TOGETHER else "/".join(parts)
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

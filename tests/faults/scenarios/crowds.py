@@ -96,7 +96,6 @@ async def reconnect_storm(lab: Lab) -> Outcome:
 @scenario(
     "rolling-restart",
     "both nodes are drained and restarted, one after the other, with 2,000 clients under load",
-    brief=True,
     limit_s=600.0,
 )
 async def rolling_restart(lab: Lab) -> Outcome:

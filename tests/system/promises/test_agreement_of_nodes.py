@@ -13,21 +13,16 @@ from services.eventlog.heads import read_checkpoints
 from tests.stack.crowd import crowd
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
-from tests.system.conftest import Factory
 
 
-async def test_nodes_from_different_checkpoints_agree_on_every_number(
-    new_stack: Factory[Stack], folder: Path
-) -> None:
-    # The checkpointer follows one second behind, so that each start finds another checkpoint.
-    stack = await new_stack(environment={"LOCKSTEP_CHECKPOINT_LAG_MS": "1000"})
-    generation = await current_generation(stack.kafka.bootstrap)
+async def test_nodes_from_different_checkpoints_agree_on_every_number(breakable: Stack, folder: Path) -> None:
+    generation = await current_generation(breakable.kafka.bootstrap)
 
     async def watermark() -> int:
-        checkpoints = await read_checkpoints(stack.kafka.bootstrap, generation)
+        checkpoints = await read_checkpoints(breakable.kafka.bootstrap, generation)
         return sum(checkpoint.watermark for checkpoint, _ in checkpoints.values() if checkpoint is not None)
 
-    async with crowd(stack, folder, people=6, channels=4) as talkers:
+    async with crowd(breakable, folder, people=6, channels=4) as talkers:
         starts = []
         for name in ("node-1", "node-2", "node-1", "node-2"):
             before = await watermark()
@@ -38,9 +33,9 @@ async def test_nodes_from_different_checkpoints_agree_on_every_number(
 
             await until(moved, 30.0, what="a further checkpoint", every=0.2)
             talking = asyncio.create_task(talkers.talk_all(20))
-            await stack.processes[name].crash()
+            await breakable.processes[name].crash()
             starts.append(await watermark())
-            await stack.processes[name].start()
+            await breakable.processes[name].start()
             await talking
         assert len(set(starts)) == len(starts), "every start had another checkpoint"
         # One more client at each node: what it is shown comes from that node's own count.
@@ -48,8 +43,8 @@ async def test_nodes_from_different_checkpoints_agree_on_every_number(
         assert realtime is not None
         heads = talkers.heads()
         for name in ("node-1", "node-2"):
-            here = msgspec.structs.replace(realtime, nodes=[stack.websocket_url(name)])
-            async with LockstepClient(stack.web_url, realtime=here) as client:
+            here = msgspec.structs.replace(realtime, nodes=[breakable.websocket_url(name)])
+            async with LockstepClient(breakable.web_url, realtime=here) as client:
                 assert {channel: client.cursors[channel] for channel in talkers.channels} == {
                     channel: heads[channel] for channel in talkers.channels
                 }

@@ -20,7 +20,6 @@ from services.eventlog.epoch import current_generation
 from tests.stack.crowd import Crowd, Person, crowd
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
-from tests.system.conftest import Factory
 
 
 async def _sees_nothing(talkers: Crowd, removed: Person, channel: str, last: int) -> None:
@@ -53,17 +52,16 @@ async def test_a_removed_member_sees_nothing_after_its_closed(stack: Stack, fold
             talkers.people.append(removed)
 
 
-async def test_only_the_member_event_tells(new_stack: Factory[Stack], folder: Path) -> None:
+async def test_only_the_member_event_tells(breakable: Stack, folder: Path) -> None:
     """The relay is stopped: the directory knows nothing of the removal, the channel's own sequence does."""
-    stack = await new_stack()
-    async with crowd(stack, folder, people=3, channels=1) as talkers:
+    async with crowd(breakable, folder, people=3, channels=1) as talkers:
         channel, removed = talkers.channels[0], talkers.people[2]
         await talkers.talk_all(5)
         await talkers.all_have_seen_all()
-        await stack.processes["relay"].stop()
+        await breakable.processes["relay"].stop()
         await talkers.owner.rest.remove_member(channel, removed.user_id)
         # What the relay would append first; the directory stays as it was.
-        connection = await stack.database.connect()
+        connection = await breakable.database.connect()
         try:
             row = await connection.fetchrow(
                 "select event_id, sender_id, body from outbox where topic = 'events' and channel_id = $1",
@@ -71,17 +69,17 @@ async def test_only_the_member_event_tells(new_stack: Factory[Stack], folder: Pa
             )
         finally:
             await connection.close()
-        generation = await current_generation(stack.kafka.bootstrap)
-        await _append(stack, generation, channel, row["sender_id"], str(row["event_id"]), row["body"])
+        generation = await current_generation(breakable.kafka.bootstrap)
+        await _append(breakable, generation, channel, row["sender_id"], str(row["event_id"]), row["body"])
         await until(lambda: channel in removed.closed, 10.0, what="the view is closed")
         last = removed.closed[channel]
         await talkers.talk(talkers.owner, 20)
         await _sees_nothing(talkers, removed, channel, last)
         # Nor after coming back, at a node that has only the log to go by.
-        node = next(name for name in ("node-1", "node-2") if removed.node == stack.websocket_url(name))
+        node = next(name for name in ("node-1", "node-2") if removed.node == breakable.websocket_url(name))
         for name in (node, *({"node-1", "node-2"} - {node})):
-            await stack.processes[name].crash()
-            await stack.processes[name].start()
+            await breakable.processes[name].crash()
+            await breakable.processes[name].start()
         await until(lambda: removed.client.state.name == "connected", 30.0, what="connected again")
         await talkers.talk(talkers.owner, 20)
         heard = [p for p in talkers.people if p is not removed]
