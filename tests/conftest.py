@@ -21,5 +21,6 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no typ
         return next((folder for folder in _TOGETHER if file.startswith(folder)), file)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _Scheduling(config, log)
