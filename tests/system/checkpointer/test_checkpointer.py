@@ -95,7 +95,7 @@ async def test_killed_at_random_moments_it_ends_where_one_fold_without_restarts_
     writing = asyncio.create_task(write_traffic(ground.kafka.bootstrap, ground.generation, 30.0, seed=5))
     process = new_checkpointer()
     moved: set[int] = set()
-    for _ in range(6):
+    for _ in range(10):
         await process.start(60)
         await asyncio.sleep(dice.random() * 2)
         await process.crash()
