@@ -93,7 +93,6 @@ class Viewer:
         self.cursors: dict[str, int] = {}
         self.epoch = 0
         self.events = 0
-        self.bytes = 0
         self.gaps: list[tuple[str, int, int]] = []
         self.wrong: list[str] = []
         self.close_codes: list[int] = []
