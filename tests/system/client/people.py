@@ -48,3 +48,9 @@ async def joined(stack: Stack, host: Someone, name: str) -> Someone:
     rest = RestClient(stack.web_url, MemoryTokens())
     login = await rest.accept_invite(token=invited.token, name=name, password=PASSWORD)
     return Someone(rest, login.user.id, host.slug, email)
+
+
+async def quiet(rest: RestClient, channel: str, head: int) -> None:
+    """Wait until what made the channel and its members is stored, `head` events; so what is said next comes after it."""
+    page = await rest.events(channel, at_least=head)
+    assert page.head == head, page
