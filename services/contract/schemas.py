@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 import msgspec
 import yaml
 
-from services.contract import codes, directory, events, examples, frames, generation, internal
+from services.contract import codes, directory, events, examples, frames, generation, internal, notices
 
 Schema = dict[str, Any]
 
@@ -24,6 +24,7 @@ PROTOCOL_VERSION: Final = "1.0.0"
 
 _FILES: Final[dict[str, tuple[str, Any]]] = {
     "events": ("An event: a record's value in the log, and what events carry everywhere", events.Event),
+    "notices": ("A notice: a record's value in the stream of a workspace's notices", notices.Notice),
     "client_frames": ("A WebSocket message from a client", frames.ClientFrame),
     "server_frames": ("A WebSocket message from a channel server", frames.ServerFrame),
     "directory": ("A record of the compacted topic directory.<epoch>", directory.DirectoryRecord),

@@ -17,6 +17,8 @@ from typing import Final
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from services.contract.ids import uuid7
+from services.contract.notices import Notice, encode_notice, notices_channel
 from services.database.tables import OutboxRow
 
 NOTIFY_CHANNEL: Final = "outbox"
@@ -55,6 +57,16 @@ async def enqueue_event(
         ],
     )
     await _wake_relay(session)
+
+
+async def enqueue_notice(
+    session: AsyncSession | AsyncConnection, workspace_id: str, sender_id: str, notice: Notice
+) -> None:
+    """Have people of the workspace told something (contract.notices): one record, however many they are.
+
+    Needs no lock: between notices of different transactions no order is promised.
+    """
+    await enqueue_event(session, uuid7(), notices_channel(workspace_id), sender_id, encode_notice(notice))
 
 
 async def _wake_relay(session: AsyncSession | AsyncConnection) -> None:

@@ -1,9 +1,10 @@
 """The schema, and who writes what.
 
 Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships,
-idempotency keys, and rows into the outbox. Written by the persister: events, messages, channel heads, log partitions (and it deletes an
-event's outbox row in the transaction that stores the event). Written by the relay: it deletes published directory
-rows of the outbox and gives an expired event row its new id. Generations are written when an epoch is made.
+idempotency keys, and rows into the outbox. Written by the persister: events, messages, channel heads, read markers,
+thread follows, log partitions (and it deletes an event's outbox row in the transaction that stores the event).
+Written by the relay: it deletes published directory rows of the outbox and gives an expired event row its new id.
+Generations are written when an epoch is made.
 
 `version` columns come from the one sequence `row_version`, drawn while the row's lock is held, so that per entity
 a later state always has the higher version, in the directory and in member events alike. Times are timestamptz,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     Index,
@@ -270,6 +272,10 @@ class OutboxRow(Base):
     created_at: Mapped[dt.datetime] = _created()
 
 
+MARKER = "case when own > head then greatest(own, moved) else moved end"
+"""Where a read marker stands (`ReadMarker`)."""
+
+
 # --- written by the persister -------------------------------------------------------------------------------
 
 
@@ -318,6 +324,46 @@ class ChannelHead(Base):
     channel_id: Mapped[str] = mapped_column(primary_key=True)
     partition: Mapped[int] = mapped_column(SmallInteger)
     head: Mapped[int]
+
+
+class ReadMarker(Base):
+    """Up to where a person has read a channel. Three facts, each right whatever came first, give the marker `seq`.
+
+    `moved` and `head` are of the last `read.moved` (notices have an order of their own): where the person put the
+    marker, and the channel's head by then. `own` is the greatest of the channel's numbers at which the person joined
+    or posted. What was posted after the marker was put moves it on; what was posted before does not.
+    """
+
+    __tablename__ = "read_markers"
+
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    channel_id: Mapped[str] = mapped_column(primary_key=True)
+    own: Mapped[int] = mapped_column(server_default=text("0"))
+    moved: Mapped[int] = mapped_column(server_default=text("0"))
+    head: Mapped[int] = mapped_column(server_default=text("0"))
+    seq: Mapped[int] = mapped_column(Computed(MARKER, persisted=True))
+
+
+class ThreadFollow(Base):
+    """Whether a person follows a thread, and up to where they have read it (`read_seq`, as `ReadMarker.seq`).
+
+    `auto`: they wrote its root, replied, or were mentioned in it. `chosen`: what they said themselves, which outweighs
+    that; null when nothing.
+    """
+
+    __tablename__ = "thread_follows"
+    __table_args__ = (Index("ix_thread_follows_channel_id_root", "channel_id", "root"),)
+
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    channel_id: Mapped[str] = mapped_column(primary_key=True)
+    root: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    auto: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    chosen: Mapped[bool | None] = mapped_column(Boolean)
+    own: Mapped[int] = mapped_column(server_default=text("0"))
+    moved: Mapped[int] = mapped_column(server_default=text("0"))
+    head: Mapped[int] = mapped_column(server_default=text("0"))
+    following: Mapped[bool] = mapped_column(Boolean, Computed("coalesce(chosen, auto)", persisted=True))
+    read_seq: Mapped[int] = mapped_column(Computed(MARKER, persisted=True))
 
 
 class LogPartition(Base):

@@ -20,10 +20,12 @@ from services.database.tables import (
     Membership,
     Message,
     OutboxRow,
+    ReadMarker,
     RefreshToken,
     Session,
     SigningKey,
     StoredEvent,
+    ThreadFollow,
     User,
     Workspace,
 )
@@ -105,6 +107,8 @@ ROWS: list[tuple[type[Base], dict[str, Any]]] = [
         {"channel_id": CHANNEL, "seq": 1, "event_id": EVENT, "sender_id": OWNER, "at_ms": 1, "text": "hi"},
     ),
     (ChannelHead, {"channel_id": CHANNEL, "partition": 0, "head": 1}),
+    (ReadMarker, {"user_id": OWNER, "channel_id": CHANNEL, "own": 1}),
+    (ThreadFollow, {"user_id": OWNER, "channel_id": CHANNEL, "root": 1, "auto": True}),
     (LogPartition, {"epoch": 1, "partition": 0, "next_offset": 1, "now_ms": 1}),
     (GenerationRow, {"epoch": 1, "record": b"{}"}),
 ]

@@ -20,7 +20,7 @@ from services.database.tables import metadata
 from services.runtime.settings import DatabaseSettings
 from tests.stack.proxy import Proxy
 from tests.system.conftest import Factory
-from tests.system.database.example import KEY, fill
+from tests.system.database.example import CHANNEL, KEY, OWNER, fill
 
 
 def revisions() -> list[str]:
@@ -91,6 +91,8 @@ async def test_what_newer_columns_say_of_older_rows(engine: AsyncEngine, setting
             text("select kid from signing_keys where published_at is not null")
         )
         assert published.scalars().all() == [KEY]
+        markers = await connection.execute(text("select user_id, channel_id, seq from read_markers"))
+        assert [tuple(row) for row in markers] == [(OWNER, CHANNEL, 1)], "members have read what there is"
 
 
 async def test_down_to_nothing_leaves_nothing(engine: AsyncEngine, settings: DatabaseSettings) -> None:
