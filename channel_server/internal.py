@@ -6,6 +6,7 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import get_args
 
 import msgspec
 import structlog
@@ -19,7 +20,14 @@ from channel_server.connections import MAX_CURSOR, MAX_PAGE, STATES, page_of
 from channel_server.core.node import Node
 from channel_server.core.sends import Accepted, Answer, LogFailed, Refusal
 from services.contract.codes import ERRORS
-from services.contract.events import UnknownEvent, encode_event, read_event, shown_body
+from services.contract.events import (
+    Event,
+    MessageRedacted,
+    UnknownEvent,
+    encode_event,
+    read_event,
+    shown_body,
+)
 from services.contract.internal import AppendReply, AppendRequest, Problem
 from services.runtime.admin import Readiness, admin_routes
 
@@ -31,18 +39,7 @@ ANSWER_SECONDS = 5.0
 log = structlog.get_logger()
 
 _decoder = msgspec.json.Decoder(AppendRequest)
-_KNOWN = frozenset(
-    (
-        "message.posted",
-        "channel.created",
-        "channel.renamed",
-        "channel.topic_set",
-        "channel.archived",
-        "channel.unarchived",
-        "members.added",
-        "members.removed",
-    )
-)
+_KNOWN = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Event))
 
 
 class _Answered:
@@ -146,6 +143,8 @@ def normal(event: bytes) -> bytes | None:
     A kind that this release does not know passes as it is; None: not an event, or not of its type's shape.
     """
     read = read_event(event)
+    if isinstance(read, MessageRedacted):
+        return None
     if not isinstance(read, UnknownEvent):
         return encode_event(read)
     kind = shown_body(event)[0]

@@ -23,7 +23,14 @@ from services.contract.events import (
     Event,
     MembersAdded,
     MembersRemoved,
+    MessageDeleted,
+    MessageEdited,
+    MessagePinned,
     MessagePosted,
+    MessageRedacted,
+    MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
     UnknownEvent,
 )
 
@@ -119,6 +126,20 @@ class Describer:
                 return f"{who} removed {self._all(users)}"
             case MessagePosted(text=text):
                 return f"{who}: {one_line(text)}"
+            case MessageEdited(target=target, text=text):
+                return f"{who} edited {target}: {one_line(text)}"
+            case MessageDeleted(target=target):
+                return f"{who} deleted {target}"
+            case MessageRedacted(target=target):
+                return f"{who}: (deleted{f', an edit of {target}' if target else ''})"
+            case ReactionAdded(target=target, emoji=emoji):
+                return f"{who} reacted to {target} with {one_line(emoji)}"
+            case ReactionRemoved(target=target, emoji=emoji):
+                return f"{who} took {one_line(emoji)} back from {target}"
+            case MessagePinned(target=target):
+                return f"{who} pinned {target}"
+            case MessageUnpinned(target=target):
+                return f"{who} unpinned {target}"
             case UnknownEvent(type=kind):
                 return f"{who}: {one_line(kind)} (this version of lockstep does not know such events)"
 

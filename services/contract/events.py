@@ -18,6 +18,8 @@ MAX_TEXT: Final = 12_000
 MAX_MEMBERS_PER_EVENT: Final = 1_000
 """People that one `members.*` event may name; a longer list is cut into several events."""
 
+MAX_EMOJI_CHARACTERS: Final = 64
+
 ChannelKind = Literal["public", "private", "direct", "group"]
 
 # PostgreSQL's text cannot hold U+0000, and a lone surrogate is not Unicode text at all.
@@ -25,6 +27,14 @@ Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00\
 # The lengths are not redundant: `$` also matches before a line feed at the end.
 UserId = Annotated[str, Meta(min_length=36, max_length=36, pattern=r"^usr_[0-9a-f]{32}$")]
 ChannelId = Annotated[str, Meta(min_length=35, max_length=35, pattern=r"^ch_[0-9a-f]{32}$")]
+MessageSeq = Annotated[int, Meta(ge=1, le=(1 << 53) - 1)]
+# A Unicode emoji, however many code points it has, or a `:name:`; anything without spaces and controls.
+Emoji = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=MAX_EMOJI_CHARACTERS, pattern=r"^[^\x00-\x20\x7f-\xa0\ud800-\udfff]*$(?!\n)"
+    ),
+]
 EventId = Annotated[
     str,
     Meta(
@@ -39,10 +49,67 @@ class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     pass
 
 
-class MessagePosted(_Event, frozen=True, tag="message.posted"):
-    """Somebody said something."""
+class MessagePosted(_Event, frozen=True, tag="message.posted", omit_defaults=True):
+    """Somebody said something.
+
+    `thread`: the seq of the message that this one replies to; a reply is shown in that message's thread, and in the
+    channel as well if `also_to_channel`. What is at its default is not written, so that one message has one digest.
+    """
 
     text: Text
+    thread: MessageSeq | None = None
+    also_to_channel: bool = False
+
+
+class MessageEdited(_Event, frozen=True, tag="message.edited"):
+    """The message `target` reads like this from here on. A later edit wins; of a deleted message it changes nothing."""
+
+    target: MessageSeq
+    text: Text
+
+
+class MessageDeleted(_Event, frozen=True, tag="message.deleted", omit_defaults=True):
+    """The text of `target` is gone, with its reactions and its pin; a tombstone stays where it was.
+
+    `thread`: the `thread` of `target`, so that whoever holds only the thread's first message knows what to count anew.
+    """
+
+    target: MessageSeq
+    thread: MessageSeq | None = None
+
+
+class MessageRedacted(_Event, frozen=True, tag="message.redacted", omit_defaults=True):
+    """What history and replay show in place of a deleted message, and of each edit of it. Nobody ever appends one.
+
+    `was`: the kind that stood here. `thread` and `also_to_channel` are those of the message, `target` that of the edit.
+    """
+
+    was: Literal["message.posted", "message.edited"]
+    thread: MessageSeq | None = None
+    also_to_channel: bool = False
+    target: MessageSeq | None = None
+
+
+class ReactionAdded(_Event, frozen=True, tag="reaction.added"):
+    """The sender has this reaction to `target` from here on: once, however often they add it."""
+
+    target: MessageSeq
+    emoji: Emoji
+
+
+class ReactionRemoved(_Event, frozen=True, tag="reaction.removed"):
+    """The sender does not have this reaction to `target` from here on."""
+
+    target: MessageSeq
+    emoji: Emoji
+
+
+class MessagePinned(_Event, frozen=True, tag="message.pinned"):
+    target: MessageSeq
+
+
+class MessageUnpinned(_Event, frozen=True, tag="message.unpinned"):
+    target: MessageSeq
 
 
 class ChannelCreated(_Event, frozen=True, tag="channel.created"):
@@ -93,6 +160,13 @@ class UnknownEvent(msgspec.Struct, frozen=True):
 
 Event = (
     MessagePosted
+    | MessageEdited
+    | MessageDeleted
+    | MessageRedacted
+    | ReactionAdded
+    | ReactionRemoved
+    | MessagePinned
+    | MessageUnpinned
     | ChannelCreated
     | ChannelRenamed
     | ChannelTopicSet

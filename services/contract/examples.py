@@ -18,6 +18,14 @@ _AT: Final = 1_760_169_600_123
 
 EVENTS: Final[tuple[events.Event, ...]] = (
     events.MessagePosted(text="Good morning 👋 صباح الخير"),
+    events.MessagePosted(text="In the thread, and for all", thread=42, also_to_channel=True),
+    events.MessageEdited(target=42, text="Good morning, <@usr_0199d2a1b0c47d3e8f1a2b3c4d5e6f71>"),
+    events.MessageDeleted(target=43, thread=42),
+    events.MessageRedacted(was="message.posted", thread=42),
+    events.ReactionAdded(target=42, emoji="👍"),
+    events.ReactionRemoved(target=42, emoji="👍"),
+    events.MessagePinned(target=42),
+    events.MessageUnpinned(target=42),
     events.ChannelCreated(kind="public", name="general"),
     events.ChannelRenamed(name="everybody"),
     events.ChannelTopicSet(topic="What we all should know"),

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from services.contract.generation import Generation
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, LastRecord, Sequencer
-from services.projection import Message, Numbered, Unprojectable, read, step, target
+from services.projection import Message, Numbered, Unprojectable, read, step, targets
 
 _NAMES: Final = [kind.name.lower() for kind in Kind]
 
@@ -109,9 +109,13 @@ class PartitionFold:
         except Unprojectable as error:
             kind, event, unprojected = error.kind, None, True
             batch.unprojected += 1
-        if event is not None and (seq := target(at, event)) is not None:
-            state = step(batch.messages.get((at.channel, seq)), at, event)
-            if state is not None:
+        if event is not None:
+            known = {
+                seq: state
+                for seq in targets(at, event)
+                if (state := batch.messages.get((at.channel, seq))) is not None
+            }
+            for seq, state in step(known, at, event).items():
                 batch.messages[at.channel, seq] = state
         batch.heads[at.channel] = (self.partition, at.seq)
         batch.events.append(
