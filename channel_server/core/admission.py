@@ -45,6 +45,8 @@ def admit(token: str, directory: Directory, wall_ms: int) -> Admitted | NotYet |
         return Denied("unauthenticated", str(error))
     if directory.is_revoked(claims.session_id):
         return Denied("session_revoked", "this session has ended")
+    if not directory.workspace(claims.workspace_id).active:
+        return Denied("workspace_deleted", "this workspace was deleted")
     user = directory.users.get(claims.user_id)
     if user is None or user.version == 0:
         return NotYet(f"user:{claims.user_id}", "this person has not arrived here yet")

@@ -12,12 +12,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.contract.directory import (
+    DEFAULT_TYPING_LIMIT,
     ChannelRecord,
     DirectoryRecord,
+    GroupRecord,
     KeyRecord,
     MemberRecord,
+    RevokedRecord,
+    Role,
     UserRecord,
+    WorkspaceRecord,
 )
+from services.contract.events import MAX_TEXT
 
 Membership = int
 """version * 2 + (1 if a member): one small number, and equal exactly when nothing has changed. 0: unknown."""
@@ -26,23 +32,48 @@ Membership = int
 class User:
     """A person. `version` 0: only memberships are known so far."""
 
-    __slots__ = ("active", "id", "memberships", "version", "workspace_id")
+    __slots__ = ("active", "id", "memberships", "role", "version", "workspace_id")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.workspace_id = ""
         self.active = False
+        self.role: Role = "member"
         self.version = 0
         self.memberships: dict[str, Membership] = {}
 
 
+class Workspace:
+    """What `WorkspaceRecord` says. `version` 0: nothing has come; then it is one like any other."""
+
+    __slots__ = ("active", "max_text", "typing_limit", "version")
+
+    def __init__(self) -> None:
+        self.active = True
+        self.max_text = MAX_TEXT
+        self.typing_limit = DEFAULT_TYPING_LIMIT
+        self.version = 0
+
+
+class Group(NamedTuple):
+    """A user group: whom its mention means; nobody once it was removed."""
+
+    workspace_id: str
+    user_ids: tuple[str, ...]
+    version: int
+
+
 class _Channel:
-    __slots__ = ("archived", "id", "version")
+    __slots__ = ("archived", "for_admins", "id", "version")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.archived = False
+        self.for_admins = False
         self.version = 0
+
+
+_UNKNOWN_WORKSPACE = Workspace()
 
 
 class MembershipChanged(NamedTuple):
@@ -61,7 +92,12 @@ class SessionRevoked(NamedTuple):
     session_id: str
 
 
-Change = MembershipChanged | UserChanged | SessionRevoked
+class WorkspaceChanged(NamedTuple):
+    workspace_id: str
+    active: bool
+
+
+Change = MembershipChanged | UserChanged | SessionRevoked | WorkspaceChanged
 
 
 def member_key(channel: str, user_id: str) -> str:
@@ -74,6 +110,8 @@ class Directory:
         self.users: dict[str, User] = {}
         self.keys: dict[str, Ed25519PublicKey] = {}
         """The active public keys by kid: what tokens are checked with."""
+        self.groups: dict[str, Group] = {}
+        self._workspaces: dict[str, Workspace] = {}
         self._channels: dict[str, _Channel] = {}
         self._key_versions: dict[str, int] = {}
         self._revoked: dict[str, tuple[int, int]] = {}
@@ -88,9 +126,17 @@ class Directory:
             channel = self._channel(record.id)
             if record.version > channel.version:
                 channel.version, channel.archived = record.version, record.archived
+                channel.for_admins = record.posting == "admins"
         elif isinstance(record, KeyRecord):
             self._set_key(record)
-        elif record.session_id not in self._revoked:
+        elif isinstance(record, WorkspaceRecord):
+            return self._set_workspace(record)
+        elif isinstance(record, GroupRecord):
+            known = self.groups.get(record.id)
+            if known is None or record.version > known.version:
+                people = tuple(record.user_ids) if record.active else ()
+                self.groups[record.id] = Group(record.workspace_id, people, record.version)
+        elif isinstance(record, RevokedRecord) and record.session_id not in self._revoked:
             self._revoked[record.session_id] = (record.version, record.until_ms)
             return SessionRevoked(record.session_id)
         return None
@@ -113,6 +159,22 @@ class Directory:
         known = self._channels.get(channel)
         return known is not None and known.archived
 
+    def may_post(self, channel: str, user_id: str) -> bool:
+        """Whether the channel's setting lets somebody post who is in it."""
+        known = self._channels.get(channel)
+        if known is None or not known.for_admins:
+            return True
+        user = self.users.get(user_id)
+        return user is not None and user.role in ("owner", "admin")
+
+    def workspace(self, workspace_id: str) -> Workspace:
+        """The workspace's settings, those of any other one as long as nothing has come of it."""
+        return self._workspaces.get(workspace_id, _UNKNOWN_WORKSPACE)
+
+    def workspace_of(self, user_id: str) -> Workspace:
+        user = self.users.get(user_id)
+        return _UNKNOWN_WORKSPACE if user is None else self.workspace(user.workspace_id)
+
     def knows_key(self, kid: str) -> bool:
         """Whether the key has come, active or retired."""
         return kid in self._key_versions
@@ -133,6 +195,11 @@ class Directory:
         elif kind == "channel":
             known = self._channels.get(rest)
             held = 0 if known is None else known.version
+        elif kind == "workspace":
+            held = self.workspace(rest).version
+        elif kind == "group":
+            group = self.groups.get(rest)
+            held = 0 if group is None else group.version
         elif kind == "key":
             held = self._key_versions.get(rest, 0)
         elif kind == "revoked":
@@ -146,13 +213,30 @@ class Directory:
 
     def sizes(self) -> dict[str, int]:
         """How many entities of each kind are held, for the metrics."""
-        return {"users": len(self.users), "channels": len(self._channels), "revoked": len(self._revoked)}
+        return {
+            "workspaces": len(self._workspaces),
+            "users": len(self.users),
+            "channels": len(self._channels),
+            "groups": len(self.groups),
+            "revoked": len(self._revoked),
+        }
+
+    def _set_workspace(self, record: WorkspaceRecord) -> WorkspaceChanged | None:
+        known = self._workspaces.get(record.id)
+        if known is None:
+            known = self._workspaces[record.id] = Workspace()
+        if record.version <= known.version:
+            return None
+        known.version, known.active = record.version, record.active
+        known.max_text, known.typing_limit = record.max_text, record.typing_limit
+        return WorkspaceChanged(record.id, record.active)
 
     def _set_user(self, record: UserRecord) -> UserChanged | None:
         user = self._user(record.id)
         if record.version <= user.version:
             return None
         user.version, user.active, user.workspace_id = record.version, record.active, record.workspace_id
+        user.role = record.role
         return UserChanged(record.id, record.active)
 
     def _set_key(self, record: KeyRecord) -> None:

@@ -13,7 +13,7 @@ from itertools import count
 from channel_server.core.audience import Subscriber, Turn
 from channel_server.core.compose import event_frame
 from channel_server.core.counts import NodeCounts
-from channel_server.core.directory import SessionRevoked, UserChanged, member_key
+from channel_server.core.directory import SessionRevoked, UserChanged, WorkspaceChanged, member_key
 from channel_server.core.limits import Limits
 from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Link, Log
@@ -178,11 +178,22 @@ class Node:
             if isinstance(change, UserChanged):
                 if not change.active:
                     self._end_each(state.delivery.of_user(change.user_id), "deactivated")
+            elif isinstance(change, WorkspaceChanged):
+                if not change.active:
+                    self._end_each(self._of_workspace(change.workspace_id), "workspace_deleted")
             elif isinstance(change, SessionRevoked):
                 self._end_each(state.by_session.get(change.session_id, ()), "session_revoked")
             elif change is not None:
                 state.delivery.membership_changed(change)
             state.waits.advance(record.key)
+
+    def _of_workspace(self, workspace_id: str) -> list[Session]:
+        users = self.state.directory.users
+        return [
+            each
+            for each in self.sessions.values()
+            if each.user_id and users[each.user_id].workspace_id == workspace_id
+        ]
 
     # --- time --------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ _LATE = Refusal(
 )
 _NOT_A_MEMBER = Refusal("not_a_member", "you are not in this channel, or there is no such channel")
 _ARCHIVED = Refusal("archived", "the channel is archived")
+_DELETED = Refusal("forbidden", "this workspace was deleted")
+_FOR_ADMINS = Refusal("forbidden", "only owners and admins may post in this channel")
 
 
 class Request:
@@ -70,10 +72,17 @@ def decide(state: State, user_id: str, request: Request, waiter: Waiter, now: fl
         return lacking
     send = request.send
     value = encode_event(MessagePosted(text=send.text))
-    if not state.directory.membership(send.channel, user_id) & 1:
+    workspace = state.directory.workspace_of(user_id)
+    if not workspace.active:
+        refusal = _DELETED
+    elif not state.directory.membership(send.channel, user_id) & 1:
         refusal = _NOT_A_MEMBER
     elif state.directory.is_archived(send.channel):
         refusal = _ARCHIVED
+    elif not state.directory.may_post(send.channel, user_id):
+        refusal = _FOR_ADMINS
+    elif len(send.text) > workspace.max_text:
+        refusal = Refusal("too_large", f"a message has at most {workspace.max_text} characters here")
     else:
         return post(state, send.channel, user_id, send.id, value, waiter)
     return _not_now(state, user_id, request, value, waiter, now, refusal)

@@ -99,6 +99,7 @@ _CLOSES = (
               "Reconnect with back-off, to another node."),
     CloseCode(4013, "not_ready", True, "The node is starting, is behind, or has not heard yet of what the token builds on.",
               "Reconnect to another node, with back-off."),
+    CloseCode(4014, "workspace_deleted", False, "The workspace was deleted.", "Stop."),
 )  # fmt: skip
 
 CLOSES: Final[dict[str, CloseCode]] = {c.name: c for c in _CLOSES}

@@ -7,13 +7,37 @@ member back. Nothing is ever deleted by tombstone: a state such as `member=False
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from services.contract.events import ChannelKind
+from services.contract.events import MAX_TEXT, ChannelKind
+
+Role = Literal["owner", "admin", "member", "guest"]
+Posting = Literal["everyone", "admins"]
+
+DEFAULT_TYPING_LIMIT: int = 200
 
 
 class _Record(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     version: int
+
+
+class WorkspaceRecord(_Record, frozen=True, tag="workspace"):
+    """A workspace. `active=False`: it was deleted; its sessions end and nothing is taken for it.
+
+    max_text      characters that a message may have
+    typing_limit  members from which on a channel does not show who is typing
+    """
+
+    id: str
+    active: bool = True
+    max_text: int = MAX_TEXT
+    typing_limit: int = DEFAULT_TYPING_LIMIT
+
+    @property
+    def key(self) -> str:
+        return f"workspace:{self.id}"
 
 
 class UserRecord(_Record, frozen=True, tag="user"):
@@ -23,6 +47,7 @@ class UserRecord(_Record, frozen=True, tag="user"):
     workspace_id: str
     name: str
     active: bool
+    role: Role = "member"
 
     @property
     def key(self) -> str:
@@ -30,12 +55,13 @@ class UserRecord(_Record, frozen=True, tag="user"):
 
 
 class ChannelRecord(_Record, frozen=True, tag="channel"):
-    """A channel. Sends to an archived one are refused."""
+    """A channel. Sends to an archived one are refused; `posting` `admins`: also those of members and guests."""
 
     id: str
     workspace_id: str
     kind: ChannelKind
     archived: bool
+    posting: Posting = "everyone"
 
     @property
     def key(self) -> str:
@@ -52,6 +78,20 @@ class MemberRecord(_Record, frozen=True, tag="member"):
     @property
     def key(self) -> str:
         return f"member:{self.channel_id}:{self.user_id}"
+
+
+class GroupRecord(_Record, frozen=True, tag="group"):
+    """A user group: who is meant by `<!group:grp_...>`. `user_ids` sorted, at most 1,000."""
+
+    id: str
+    workspace_id: str
+    handle: str
+    user_ids: list[str] = []
+    active: bool = True
+
+    @property
+    def key(self) -> str:
+        return f"group:{self.id}"
 
 
 class KeyRecord(_Record, frozen=True, tag="key"):
@@ -77,7 +117,9 @@ class RevokedRecord(_Record, frozen=True, tag="revoked"):
         return f"revoked:{self.session_id}"
 
 
-DirectoryRecord = UserRecord | ChannelRecord | MemberRecord | KeyRecord | RevokedRecord
+DirectoryRecord = (
+    WorkspaceRecord | UserRecord | ChannelRecord | MemberRecord | GroupRecord | KeyRecord | RevokedRecord
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[DirectoryRecord] = msgspec.json.Decoder(DirectoryRecord)

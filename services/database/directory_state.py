@@ -17,21 +17,58 @@ from sqlalchemy.orm import InstrumentedAttribute
 from services.contract.directory import (
     ChannelRecord,
     DirectoryRecord,
+    GroupRecord,
     KeyRecord,
     MemberRecord,
     RevokedRecord,
     UserRecord,
+    WorkspaceRecord,
 )
 from services.contract.tokens import MAX_LIFETIME_S
-from services.database.tables import Channel, Membership, Session, SigningKey, User
+from services.database.tables import (
+    Channel,
+    Membership,
+    Session,
+    SigningKey,
+    User,
+    UserGroup,
+    UserGroupMember,
+    Workspace,
+)
 
 REVOCATION_MS: Final = (MAX_LIFETIME_S + 60) * 1000
 """How long a revocation matters: no token that names the session is valid for longer. A minute for clocks that differ."""
 
 
+def _workspace(row: Row[*tuple[Any, ...]]) -> DirectoryRecord:
+    return WorkspaceRecord(
+        version=row.version,
+        id=row.id,
+        active=row.active,
+        max_text=row.max_text,
+        typing_limit=row.typing_limit,
+    )
+
+
 def _user(row: Row[*tuple[Any, ...]]) -> DirectoryRecord:
     return UserRecord(
-        version=row.version, id=row.id, workspace_id=row.workspace_id, name=row.name, active=row.active
+        version=row.version,
+        id=row.id,
+        workspace_id=row.workspace_id,
+        name=row.name,
+        active=row.active,
+        role=row.role,
+    )
+
+
+def _group(row: Row[*tuple[Any, ...]]) -> DirectoryRecord:
+    return GroupRecord(
+        version=row.version,
+        id=row.id,
+        workspace_id=row.workspace_id,
+        handle=row.handle,
+        user_ids=row.user_ids,
+        active=row.active,
     )
 
 
@@ -42,6 +79,7 @@ def _channel(row: Row[*tuple[Any, ...]]) -> DirectoryRecord:
         workspace_id=row.workspace_id,
         kind=row.kind,
         archived=row.archived_at is not None,
+        posting=row.posting,
     )
 
 
@@ -74,8 +112,13 @@ class _Source(NamedTuple):
 
 
 _SOURCES: Final[dict[str, _Source]] = {
+    "workspace": _Source(
+        select(Workspace.id, Workspace.version, Workspace.active, Workspace.max_text, Workspace.typing_limit),
+        (Workspace.id,),
+        _workspace,
+    ),
     "user": _Source(
-        select(User.id, User.version, User.workspace_id, User.name, User.active), (User.id,), _user
+        select(User.id, User.version, User.workspace_id, User.name, User.active, User.role), (User.id,), _user
     ),
     "key": _Source(
         select(SigningKey.kid, SigningKey.version, SigningKey.public_key, SigningKey.active),
@@ -88,7 +131,14 @@ _SOURCES: Final[dict[str, _Source]] = {
         _revoked,
     ),
     "channel": _Source(
-        select(Channel.id, Channel.version, Channel.workspace_id, Channel.kind, Channel.archived_at),
+        select(
+            Channel.id,
+            Channel.version,
+            Channel.workspace_id,
+            Channel.kind,
+            Channel.archived_at,
+            Channel.posting,
+        ),
         (Channel.id,),
         _channel,
     ),
@@ -96,6 +146,23 @@ _SOURCES: Final[dict[str, _Source]] = {
         select(Membership.channel_id, Membership.user_id, Membership.version, Membership.member),
         (Membership.channel_id, Membership.user_id),
         _member,
+    ),
+    "group": _Source(
+        select(
+            UserGroup.id,
+            UserGroup.version,
+            UserGroup.workspace_id,
+            UserGroup.handle,
+            UserGroup.active,
+            func.array(
+                select(UserGroupMember.user_id)
+                .where(UserGroupMember.group_id == UserGroup.id)
+                .order_by(UserGroupMember.user_id)
+                .scalar_subquery()
+            ).label("user_ids"),
+        ),
+        (UserGroup.id,),
+        _group,
     ),
 }
 """In the order in which everything is read: who there is before where they are."""

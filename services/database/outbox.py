@@ -4,8 +4,8 @@ Call these inside the transaction that makes the change; they neither commit nor
 relay is woken when the transaction commits, and not at all when it rolls back.
 
 Rows that touch one channel are written while the channel's row is locked (`select ... for update`), so that their
-positions follow the order of the commits. Within a transaction: first directory keys (users, sessions and keys,
-channels, members, in this order), then events.
+positions follow the order of the commits. Within a transaction: first directory keys (workspaces, users, sessions and
+keys, channels, members, groups, in this order), then events.
 """
 
 from __future__ import annotations

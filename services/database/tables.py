@@ -1,10 +1,10 @@
 """The schema, and who writes what.
 
 Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships,
-idempotency keys, and rows into the outbox. Written by the persister: events, messages, channel heads, read markers,
-thread follows, log partitions (and it deletes an event's outbox row in the transaction that stores the event).
-Written by the relay: it deletes published directory rows of the outbox and gives an expired event row its new id.
-Generations are written when an epoch is made.
+user groups, channel preferences, do not disturb, the audit log, idempotency keys, and rows into the outbox.
+Written by the persister: events, messages, channel heads, read markers, thread follows, log partitions (and it
+deletes an event's outbox row in the transaction that stores the event). Written by the relay: it deletes published
+directory rows of the outbox and gives an expired event row its new id. Generations are written when an epoch is made.
 
 `version` columns come from the one sequence `row_version`, drawn while the row's lock is held, so that per entity
 a later state always has the higher version, in the directory and in member events alike. Times are timestamptz,
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -35,6 +36,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 metadata = MetaData(
@@ -70,15 +72,43 @@ def _created() -> Mapped[dt.datetime]:
 
 
 class Workspace(Base):
+    """A workspace and its settings. Never removed: `active` false is what is left of a deleted one.
+
+    edit_window_s, delete_window_s  how long their author may edit and delete messages; null: for ever
+    who_may_*                       `members` (all but guests) or `admins` (and owners)
+    """
+
     __tablename__ = "workspaces"
+    __table_args__ = (
+        CheckConstraint("max_text between 1 and 12000", name="max_text"),
+        CheckConstraint("edit_window_s >= 0 and delete_window_s >= 0", name="windows"),
+        CheckConstraint("typing_limit between 0 and 1000", name="typing_limit"),
+        CheckConstraint(
+            "who_may_create_channels in ('members', 'admins') and who_may_invite in ('members', 'admins')"
+            " and who_may_manage_groups in ('members', 'admins')",
+            name="who_may",
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(unique=True)  # lower case; what people type to log in
     name: Mapped[str]
+    active: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    deleted_at: Mapped[dt.datetime | None]
+    max_text: Mapped[int] = mapped_column(server_default=text("12000"))
+    edit_window_s: Mapped[int | None]
+    delete_window_s: Mapped[int | None]
+    typing_limit: Mapped[int] = mapped_column(server_default=text("200"))
+    who_may_create_channels: Mapped[str] = mapped_column(server_default="members")
+    who_may_invite: Mapped[str] = mapped_column(server_default="admins")
+    who_may_manage_groups: Mapped[str] = mapped_column(server_default="admins")
+    version: Mapped[int]
     created_at: Mapped[dt.datetime] = _created()
 
 
 class User(Base):
+    """A person. `name` is who they are, `display_name` what they would rather be called (empty: the same)."""
+
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint("role in ('owner', 'admin', 'member', 'guest')", name="role"),
@@ -93,12 +123,22 @@ class User(Base):
     password_hash: Mapped[str]
     role: Mapped[str]
     active: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    display_name: Mapped[str] = mapped_column(server_default="")
+    title: Mapped[str] = mapped_column(server_default="")
+    avatar_url: Mapped[str] = mapped_column(server_default="")
+    status_text: Mapped[str] = mapped_column(server_default="")
+    status_emoji: Mapped[str] = mapped_column(server_default="")
+    status_expires_at: Mapped[dt.datetime | None]
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
     version: Mapped[int]
     created_at: Mapped[dt.datetime] = _created()
 
 
 class Invite(Base):
-    """A single-use invitation; the token itself is not stored, only its SHA-256."""
+    """A single-use invitation; the token itself is not stored, only its SHA-256.
+
+    `channel_ids`: the channels that whoever accepts is put into, besides the default ones.
+    """
 
     __tablename__ = "invites"
     __table_args__ = (Index("ix_invites_workspace_id_id", "workspace_id", "id"),)
@@ -109,6 +149,7 @@ class Invite(Base):
     role: Mapped[str]
     token_hash: Mapped[bytes] = mapped_column(unique=True)
     invited_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    channel_ids: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     expires_at: Mapped[dt.datetime]
     accepted_at: Mapped[dt.datetime | None]
     created_at: Mapped[dt.datetime] = _created()
@@ -167,11 +208,18 @@ class SigningKey(Base):
 
 
 class Channel(Base):
-    """`is_default`: the one channel of a workspace that new people are put into."""
+    """A channel and its settings.
+
+    is_default    new people are put into it; only public ones are
+    posting       who may post: `everyone` (in it) or `admins`
+    adding        who may add people: `everyone` (in it, but guests) or `admins`
+    member_count  how many members there are; changed together with the memberships, under the row's lock
+    """
 
     __tablename__ = "channels"
     __table_args__ = (
         CheckConstraint("kind in ('public', 'private', 'direct', 'group')", name="kind"),
+        CheckConstraint("posting in ('everyone', 'admins') and adding in ('everyone', 'admins')", name="who"),
         Index(
             "uq_channels_workspace_name",
             "workspace_id",
@@ -179,11 +227,14 @@ class Channel(Base):
             unique=True,
             postgresql_where=text("kind in ('public', 'private')"),
         ),
+        Index("ix_channels_default", "workspace_id", "id", postgresql_where=text("is_default")),
+        # The browsable directory, in the order of names. The index is collated "C" (so that a prefix is a range),
+        # which cannot be said here: what is reflected of an index leaves its collation out.
         Index(
-            "uq_channels_workspace_default",
+            "ix_channels_public_name",
             "workspace_id",
-            unique=True,
-            postgresql_where=text("is_default"),
+            func.lower(text("name")),
+            postgresql_where=text("kind = 'public'"),
         ),
         # One direct channel per set of people: the sorted user ids, joined by commas.
         UniqueConstraint("workspace_id", "direct_key"),
@@ -197,6 +248,9 @@ class Channel(Base):
     topic: Mapped[str] = mapped_column(server_default="")
     direct_key: Mapped[str | None]
     is_default: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    posting: Mapped[str] = mapped_column(server_default="everyone")
+    adding: Mapped[str] = mapped_column(server_default="everyone")
+    member_count: Mapped[int] = mapped_column(server_default=text("0"))
     created_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
     archived_at: Mapped[dt.datetime | None]
     version: Mapped[int]
@@ -214,6 +268,98 @@ class Membership(Base):
     member: Mapped[bool] = mapped_column(Boolean)
     version: Mapped[int]
     changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class UserGroup(Base):
+    """People who can be mentioned together, by a handle. Kept when removed (`active` false): texts go on naming it."""
+
+    __tablename__ = "user_groups"
+    __table_args__ = (
+        Index(
+            "uq_user_groups_workspace_handle",
+            "workspace_id",
+            "handle",
+            unique=True,
+            postgresql_where=text("active"),
+        ),
+        Index("ix_user_groups_workspace_id_id", "workspace_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    handle: Mapped[str]  # lower case
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    active: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    created_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    version: Mapped[int]
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class UserGroupMember(Base):
+    """Who is in a user group, 1,000 at most. Written while the group's row is locked."""
+
+    __tablename__ = "user_group_members"
+    __table_args__ = (Index("ix_user_group_members_user_id", "user_id"),)
+
+    group_id: Mapped[str] = mapped_column(ForeignKey("user_groups.id"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class ChannelPreference(Base):
+    """What one person wants to hear of one channel; no row: not muted, level `all`."""
+
+    __tablename__ = "channel_preferences"
+    __table_args__ = (CheckConstraint("level in ('all', 'mentions', 'nothing')", name="level"),)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    channel_id: Mapped[str] = mapped_column(ForeignKey("channels.id"), primary_key=True)
+    muted: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    level: Mapped[str] = mapped_column(server_default="all")
+
+
+class DoNotDisturb(Base):
+    """When one person wants to be left alone: daily, in minutes of the day in their time zone, and until a moment.
+
+    `starts` and `ends` are both null (no schedule) or both not; `ends` before `starts`: over midnight.
+    """
+
+    __tablename__ = "do_not_disturb"
+    __table_args__ = (
+        CheckConstraint(
+            "(starts is null) = (ends is null) and starts between 0 and 1439 and ends between 0 and 1439",
+            name="schedule",
+        ),
+    )
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    starts: Mapped[int | None] = mapped_column(SmallInteger)
+    ends: Mapped[int | None] = mapped_column(SmallInteger)
+    snoozed_until: Mapped[dt.datetime | None]
+
+
+class AuditEntry(Base):
+    """One administrative act. Rows are only ever added: a trigger refuses everything else.
+
+    `target`: the id of what was acted upon; `details`: JSON, what was changed and to what, never a secret.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index("ix_audit_log_workspace_id_id", "workspace_id", "id"),
+        Index("ix_audit_log_workspace_id_action_id", "workspace_id", "action", "id"),
+        Index("ix_audit_log_workspace_id_actor_id_id", "workspace_id", "actor_id", "id"),
+        Index("ix_audit_log_workspace_id_target_id", "workspace_id", "target", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    actor_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    action: Mapped[str]
+    target: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    created_at: Mapped[dt.datetime] = _created()
 
 
 class IdempotencyKey(Base):

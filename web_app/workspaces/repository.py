@@ -6,7 +6,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.database.tables import Workspace
+from services.database.tables import Workspace, row_version
 from web_app.database import AnyRow
 
 
@@ -18,8 +18,8 @@ async def add_workspace(db: AsyncConnection, workspace_id: str, slug: str, name:
     """The new row; None when another workspace has the slug."""
     added = await db.execute(
         insert(Workspace)
-        .values(id=workspace_id, slug=slug, name=name)
+        .values(id=workspace_id, slug=slug, name=name, version=row_version.next_value())
         .on_conflict_do_nothing()
-        .returning(Workspace.id, Workspace.created_at)
+        .returning(Workspace.id, Workspace.created_at, Workspace.version)
     )
     return added.one_or_none()

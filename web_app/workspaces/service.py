@@ -21,6 +21,10 @@ from web_app.workspaces.schemas import SignUp, Workspace
 FIRST_CHANNEL: Final = "general"
 
 
+def workspace_key(workspace_id: str) -> str:
+    return f"workspace:{workspace_id}"
+
+
 async def sign_up(parts: Parts, wanted: SignUp, address: str) -> SignedUp:
     """Raises ApiError name_taken, slow_down."""
     parts.attempts.from_address(address)
@@ -45,7 +49,7 @@ async def sign_up(parts: Parts, wanted: SignUp, address: str) -> SignedUp:
             role="owner",
         )
         assert user is not None  # a new workspace has nobody yet
-        await enqueue_directory(db, [user_key(user.id)])
+        await enqueue_directory(db, [workspace_key(workspace_id), user_key(user.id)])
         tokens = await start_session(db, parts.keys, parts.settings, user.id, workspace_id, wanted.device)
         made = await channels.add(
             db, workspace_id, user.id, "public", FIRST_CHANNEL, [user.id], is_default=True

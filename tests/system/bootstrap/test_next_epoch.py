@@ -29,7 +29,7 @@ async def populate(database: Database, channels: list[str]) -> None:
     workspace, user = new_entity_id("ws"), new_entity_id("usr")
     try:
         await connection.execute(
-            "insert into workspaces (id, slug, name) values ($1, 'slug', 'name')", workspace
+            "insert into workspaces (id, slug, name, version) values ($1, 'slug', 'name', 1)", workspace
         )
         await connection.execute(
             "insert into users (id, workspace_id, email, name, password_hash, role, version)"

@@ -10,9 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.contract.ids import new_entity_id, uuid7
 from services.database.tables import (
+    AuditEntry,
     Base,
     Channel,
     ChannelHead,
+    ChannelPreference,
+    DoNotDisturb,
     GenerationRow,
     IdempotencyKey,
     Invite,
@@ -27,11 +30,13 @@ from services.database.tables import (
     StoredEvent,
     ThreadFollow,
     User,
+    UserGroup,
+    UserGroupMember,
     Workspace,
 )
 
 WORKSPACE, CHANNEL, SESSION = new_entity_id("ws"), new_entity_id("ch"), new_entity_id("ses")
-OWNER, OTHER = new_entity_id("usr"), new_entity_id("usr")
+OWNER, OTHER, GROUP = new_entity_id("usr"), new_entity_id("usr"), new_entity_id("grp")
 KEY = "key-1"
 LATER = dt.datetime(2040, 1, 1, tzinfo=dt.UTC)
 
@@ -51,7 +56,7 @@ def _user(id: str, version: int) -> dict[str, Any]:
 EVENT = uuid7()
 
 ROWS: list[tuple[type[Base], dict[str, Any]]] = [
-    (Workspace, {"id": WORKSPACE, "slug": "acme", "name": "Acme"}),
+    (Workspace, {"id": WORKSPACE, "slug": "acme", "name": "Acme", "version": 8}),
     (User, _user(OWNER, 1)),
     (User, _user(OTHER, 2)),
     (
@@ -82,6 +87,31 @@ ROWS: list[tuple[type[Base], dict[str, Any]]] = [
     ),
     (Membership, {"channel_id": CHANNEL, "user_id": OWNER, "member": True, "version": 6}),
     (Membership, {"channel_id": CHANNEL, "user_id": OTHER, "member": False, "version": 7}),
+    (
+        UserGroup,
+        {
+            "id": GROUP,
+            "workspace_id": WORKSPACE,
+            "handle": "mathematicians",
+            "name": "M",
+            "created_by": OWNER,
+            "version": 9,
+        },
+    ),
+    (UserGroupMember, {"group_id": GROUP, "user_id": OWNER}),
+    (ChannelPreference, {"user_id": OWNER, "channel_id": CHANNEL, "muted": True, "level": "mentions"}),
+    (DoNotDisturb, {"user_id": OWNER, "starts": 1320, "ends": 420, "snoozed_until": LATER}),
+    (
+        AuditEntry,
+        {
+            "id": new_entity_id("aud"),
+            "workspace_id": WORKSPACE,
+            "actor_id": OWNER,
+            "action": "user.deactivated",
+            "target": OTHER,
+            "details": {"role": "member"},
+        },
+    ),
     (
         IdempotencyKey,
         {"user_id": OWNER, "key": uuid7(), "request_digest": b"d", "status": 201, "reply": b"{}"},

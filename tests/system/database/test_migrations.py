@@ -11,16 +11,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.contract.directory import UserRecord, WorkspaceRecord
+from services.database.directory_state import all_records
 from services.database.engine import create_engine, is_unavailable
 from services.database.migrate import SCRIPTS, current_revision, downgrade, migrate
 from services.database.tables import metadata
 from services.runtime.settings import DatabaseSettings
 from tests.stack.proxy import Proxy
 from tests.system.conftest import Factory
-from tests.system.database.example import CHANNEL, KEY, OWNER, fill
+from tests.system.database.example import CHANNEL, KEY, OTHER, OWNER, WORKSPACE, fill
 
 
 def revisions() -> list[str]:
@@ -93,6 +95,45 @@ async def test_what_newer_columns_say_of_older_rows(engine: AsyncEngine, setting
         assert published.scalars().all() == [KEY]
         markers = await connection.execute(text("select user_id, channel_id, seq from read_markers"))
         assert [tuple(row) for row in markers] == [(OWNER, CHANNEL, 1)], "members have read what there is"
+
+
+async def test_an_older_installation_tells_channel_servers_what_a_new_one_would(
+    engine: AsyncEngine, settings: DatabaseSettings
+) -> None:
+    async with engine.begin() as connection:
+        await fill(connection)
+        await connection.execute(text("update users set role = 'member' where id = :id"), {"id": OTHER})
+    await downgrade(settings, "0005")
+    async with engine.begin() as connection:
+        before = dict((await connection.execute(text("select id, version from users"))).all())
+        await connection.execute(text("delete from outbox"))
+    await migrate(settings)
+    async with engine.connect() as connection:
+        keys = (await connection.execute(text("select key from outbox order by position"))).scalars().all()
+        assert keys == [f"workspace:{WORKSPACE}", f"user:{OWNER}"], "roles other than member are news"
+        records = {record.key: record async for record in all_records(connection, now_ms=0)}
+        counts = (await connection.execute(text("select member_count from channels"))).scalars().all()
+    workspace, owner = records[f"workspace:{WORKSPACE}"], records[f"user:{OWNER}"]
+    assert isinstance(workspace, WorkspaceRecord)
+    assert workspace.active
+    assert workspace.version > 0
+    assert isinstance(owner, UserRecord)
+    assert owner.role == "owner"
+    assert owner.version > before[OWNER]
+    assert counts == [1]
+
+
+async def test_the_audit_log_is_only_ever_added_to(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await fill(connection)
+    for statement in (
+        "update audit_log set action = 'nothing'",
+        "delete from audit_log",
+        "truncate audit_log",
+    ):
+        with pytest.raises(DBAPIError, match="only ever added to"):
+            async with engine.begin() as connection:
+                await connection.execute(text(statement))
 
 
 async def test_down_to_nothing_leaves_nothing(engine: AsyncEngine, settings: DatabaseSettings) -> None:

@@ -31,7 +31,8 @@ class WebLike:
     async def set_up(self) -> None:
         async with self.engine.begin() as connection:
             await connection.execute(
-                text("insert into workspaces (id, slug, name) values (:id, :id, 'w')"), {"id": self.workspace}
+                text("insert into workspaces (id, slug, name, version) values (:id, :id, 'w', 1)"),
+                {"id": self.workspace},
             )
             for person in self.people:
                 await connection.execute(

@@ -7,14 +7,23 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel_server.core.directory import Directory, MembershipChanged, SessionRevoked, UserChanged
+from channel_server.core.directory import (
+    Directory,
+    MembershipChanged,
+    SessionRevoked,
+    UserChanged,
+    WorkspaceChanged,
+)
 from services.contract.directory import (
     ChannelRecord,
     DirectoryRecord,
+    GroupRecord,
     KeyRecord,
     MemberRecord,
     RevokedRecord,
     UserRecord,
+    WorkspaceRecord,
+    decode_record,
 )
 from tests.unit.channel_server.world import PEM
 
@@ -88,6 +97,8 @@ def test_every_kind_of_key_says_how_far_it_is_known() -> None:
         MemberRecord(channel_id="c", user_id="u", member=False, version=3),
         KeyRecord(kid="k", public_key=PEM, active=True, version=3),
         RevokedRecord(session_id="s", until_ms=1000, version=3),
+        WorkspaceRecord(id="w", version=3),
+        GroupRecord(id="g", workspace_id="w", handle="h", version=3),
     ]
     for record in records:
         assert not directory.holds(record.key, 3)
@@ -117,3 +128,37 @@ def test_a_membership_may_come_before_the_person_and_the_channel() -> None:
     assert directory.users["u"].version == 0
     directory.apply(user(3))
     assert directory.membership("c", "u") == 15
+
+
+def test_a_workspace_of_which_nothing_has_come_is_one_like_any_other() -> None:
+    directory = Directory()
+    assert directory.workspace("w").active
+    assert directory.workspace_of("nobody").max_text == 12_000
+    changed = directory.apply(WorkspaceRecord(id="w", version=4, max_text=10, typing_limit=5))
+    assert changed == WorkspaceChanged("w", True)
+    directory.apply(user(1))
+    assert directory.workspace_of("u").max_text == 10
+    assert directory.apply(WorkspaceRecord(id="w", version=3, active=False)) is None
+    assert directory.apply(WorkspaceRecord(id="w", version=5, active=False)) == WorkspaceChanged("w", False)
+    assert not directory.workspace_of("u").active
+
+
+def test_groups_are_who_is_in_them_now() -> None:
+    directory = Directory()
+    directory.apply(GroupRecord(id="g", workspace_id="w", handle="h", user_ids=["u", "v"], version=2))
+    directory.apply(GroupRecord(id="g", workspace_id="w", handle="h", user_ids=["u"], version=1))
+    assert directory.groups["g"].user_ids == ("u", "v")
+    directory.apply(
+        GroupRecord(id="g", workspace_id="w", handle="h", user_ids=["u"], active=False, version=3)
+    )
+    assert directory.groups["g"].user_ids == ()
+
+
+def test_records_of_an_older_release_are_read_as_what_they_meant() -> None:
+    old = decode_record(b'{"type":"user","version":1,"id":"u","workspace_id":"w","name":"n","active":true}')
+    assert old == user(1)
+    directory = Directory()
+    directory.apply(old)
+    older = b'{"type":"channel","version":1,"id":"c","workspace_id":"w","kind":"public","archived":false}'
+    directory.apply(decode_record(older))
+    assert directory.may_post("c", "u")
