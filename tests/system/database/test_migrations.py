@@ -105,7 +105,8 @@ async def test_an_older_installation_tells_channel_servers_what_a_new_one_would(
         await connection.execute(text("update users set role = 'member' where id = :id"), {"id": OTHER})
     await downgrade(settings, "0005")
     async with engine.begin() as connection:
-        before = dict((await connection.execute(text("select id, version from users"))).all())
+        rows = await connection.execute(text("select id, version from users"))
+        before = {row.id: row.version for row in rows}
         await connection.execute(text("delete from outbox"))
     await migrate(settings)
     async with engine.connect() as connection:
