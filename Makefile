@@ -77,9 +77,10 @@ compose: ## write compose.yaml anew from deploy/settings.py
 	@deploy/environment.sh dev
 	@$(VENV)/python -m deploy.compose
 
-schemas: ## write docs/schemas and docs/asyncapi.yaml anew from services/contract
+schemas: ## write docs/schemas, docs/asyncapi.yaml and docs/permissions.md anew from the code
 	@deploy/environment.sh dev
 	@$(VENV)/python -m services.contract.schemas
+	@$(VENV)/python -m web_app permissions >docs/permissions.md
 
 lock: ## pin requirements/*.in anew, with hashes and without addresses
 	@deploy/environment.sh dev

@@ -1,4 +1,4 @@
-"""`python -m web_app [run | openapi | keys list | keys add [KID] | keys retire [--at-once] KID]`."""
+"""`python -m web_app [run | openapi | permissions | keys list | keys add [KID] | keys retire [--at-once] KID]`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from services.contract.ids import uuid7
 from services.runtime import logs
 from services.runtime.process import EXIT_SETTINGS, run
 from services.runtime.settings import DatabaseSettings, LogSettings, SettingsError, load
+from web_app import permissions
 from web_app.auth import keys
 from web_app.database import Database
 from web_app.main import build_api, serve
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help="serve (the default)")
     commands.add_parser("openapi", help="print the description of the REST API")
+    commands.add_parser("permissions", help="print who may do what, as docs/permissions.md has it")
     key_commands = commands.add_parser("keys", help="the keys that sign tokens").add_subparsers(
         dest="key_command", required=True
     )
@@ -57,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.command == "openapi":
         print(json.dumps(build_api().openapi(), indent=2, ensure_ascii=False))
+        return 0
+    if chosen.command == "permissions":
+        print(permissions.page(), end="")
         return 0
     if chosen.command == "keys":
         return _keys(chosen)

@@ -19,6 +19,7 @@ from web_app.dependencies import (
 )
 from web_app.fields import Listing, SessionPath
 from web_app.paging import PageQuery, listing
+from web_app.permissions import acts
 from web_app.problems import ApiError, problems
 from web_app.replies import reply
 
@@ -28,6 +29,7 @@ router = APIRouter(prefix="/v1", tags=["auth"])
 @router.post(
     "/auth/login",
     operation_id="log_in",
+    openapi_extra=acts("anybody"),
     summary="Log in",
     response_model=LoggedIn,
     responses=problems("invalid_credentials", "slow_down", "too_large", public=True),
@@ -40,6 +42,7 @@ async def log_in(wanted: LogIn, parts: PartsOfApp, address: ClientAddress) -> Re
 @router.post(
     "/auth/refresh",
     operation_id="refresh_tokens",
+    openapi_extra=acts("anybody"),
     summary="Trade a refresh token for new tokens",
     response_model=Tokens,
     responses=problems("refresh_invalid", "refresh_reused", "too_large", public=True),
@@ -52,7 +55,14 @@ async def refresh(wanted: Refresh, parts: PartsOfApp) -> Response:
     return reply(await service.refresh(parts, wanted))
 
 
-@router.post("/auth/logout", operation_id="log_out", summary="Log out", status_code=204, responses=problems())
+@router.post(
+    "/auth/logout",
+    operation_id="log_out",
+    openapi_extra=acts("self"),
+    summary="Log out",
+    status_code=204,
+    responses=problems(),
+)
 async def log_out(viewer: WritingViewer, db: Transaction) -> None:
     """Ends the session of the access token, and its live connections."""
     await end_sessions(db, viewer.user_id, "logout", viewer.session_id)
@@ -61,6 +71,7 @@ async def log_out(viewer: WritingViewer, db: Transaction) -> None:
 @router.post(
     "/auth/password",
     operation_id="change_password",
+    openapi_extra=acts("self"),
     summary="Change your password",
     status_code=204,
     responses=problems("invalid_credentials", "conflict", "slow_down", "too_large"),
@@ -75,6 +86,7 @@ async def change_password(
 @router.get(
     "/sessions",
     operation_id="list_sessions",
+    openapi_extra=acts("self"),
     summary="List your sessions",
     response_model=Listing[SessionItem],
     responses=problems(),
@@ -101,6 +113,7 @@ async def list_sessions(page: PageQuery, viewer: ReadingViewer, db: Reading) -> 
 @router.delete(
     "/sessions/{session_id}",
     operation_id="revoke_session",
+    openapi_extra=acts("self"),
     summary="End one of your sessions",
     status_code=204,
     responses=problems("not_found"),

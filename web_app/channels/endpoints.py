@@ -13,6 +13,7 @@ from web_app.channels.schemas import Channel, ChannelChange, ChannelChanged, New
 from web_app.dependencies import Reading, ReadingViewer, Transaction, WritingViewer
 from web_app.fields import ChannelPath, Listing
 from web_app.paging import Page, listing
+from web_app.permissions import acts
 from web_app.problems import problems
 from web_app.replies import DoneOnce, reply
 
@@ -26,6 +27,7 @@ class ChannelPage(Page):
 @router.post(
     "",
     operation_id="create_channel",
+    openapi_extra=acts("channel.create"),
     summary="Make a channel",
     status_code=201,
     response_model=ChannelChanged,
@@ -45,6 +47,7 @@ async def create_channel(
 @router.post(
     "/direct",
     operation_id="open_direct_channel",
+    openapi_extra=acts("direct.open"),
     summary="Open the channel of a set of people",
     status_code=201,
     response_model=ChannelChanged,
@@ -67,6 +70,7 @@ async def open_direct_channel(
 @router.get(
     "",
     operation_id="list_channels",
+    openapi_extra=acts("channel.list"),
     summary="List channels",
     response_model=Listing[Channel],
     responses=problems(),
@@ -84,6 +88,7 @@ async def list_channels(
 @router.get(
     "/{channel_id}",
     operation_id="get_channel",
+    openapi_extra=acts("channel.see"),
     summary="Show a channel",
     response_model=Channel,
     responses=problems("not_found"),
@@ -96,6 +101,7 @@ async def get_channel(channel_id: ChannelPath, viewer: ReadingViewer, db: Readin
 @router.patch(
     "/{channel_id}",
     operation_id="change_channel",
+    openapi_extra=acts("channel.change"),
     summary="Rename a channel, set its topic",
     response_model=ChannelChanged,
     responses=problems(
@@ -123,6 +129,7 @@ async def change_channel(
 @router.post(
     "/{channel_id}/archive",
     operation_id="archive_channel",
+    openapi_extra=acts("channel.manage"),
     summary="Archive a channel",
     response_model=ChannelChanged,
     responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused"),
@@ -141,6 +148,7 @@ async def archive_channel(
 @router.post(
     "/{channel_id}/unarchive",
     operation_id="unarchive_channel",
+    openapi_extra=acts("channel.manage"),
     summary="Bring an archived channel back",
     response_model=ChannelChanged,
     responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused"),

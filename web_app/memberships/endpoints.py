@@ -13,6 +13,7 @@ from web_app.fields import ChannelPath, Listing, UserPath
 from web_app.memberships import repository, service
 from web_app.memberships.schemas import AddMembers, Member, MembersAdded, MembershipChanged
 from web_app.paging import PageQuery, listing
+from web_app.permissions import acts
 from web_app.problems import problems
 from web_app.replies import DoneOnce, reply
 
@@ -22,6 +23,7 @@ router = APIRouter(prefix="/v1/channels/{channel_id}", tags=["memberships"])
 @router.get(
     "/members",
     operation_id="list_members",
+    openapi_extra=acts("channel.see"),
     summary="List a channel's members",
     response_model=Listing[Member],
     responses=problems("not_found"),
@@ -47,6 +49,7 @@ async def list_members(
 @router.post(
     "/members",
     operation_id="add_members",
+    openapi_extra=acts("member.add"),
     summary="Add people to a channel",
     response_model=MembersAdded,
     responses=problems(
@@ -67,6 +70,7 @@ async def add_members(
 @router.delete(
     "/members/{user_id}",
     operation_id="remove_member",
+    openapi_extra=acts("member.remove"),
     summary="Remove somebody from a channel",
     response_model=MembershipChanged,
     responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused"),
@@ -85,6 +89,7 @@ async def remove_member(
 @router.post(
     "/join",
     operation_id="join_channel",
+    openapi_extra=acts("channel.join"),
     summary="Join a public channel",
     response_model=ChannelChanged,
     responses=problems("not_found", "archived", "id_reused"),
@@ -103,6 +108,7 @@ async def join_channel(
 @router.post(
     "/leave",
     operation_id="leave_channel",
+    openapi_extra=acts("channel.leave"),
     summary="Leave a channel",
     response_model=MembershipChanged,
     responses=problems("not_a_member", "conflict", "id_reused"),

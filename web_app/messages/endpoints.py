@@ -12,6 +12,7 @@ from web_app.dependencies import AccessClaims, PartsOfApp
 from web_app.fields import ChannelPath
 from web_app.messages import service
 from web_app.messages.schemas import EventPage, HistoryQuery, MessageAccepted, MessagePage, NewMessage
+from web_app.permissions import acts
 from web_app.problems import problems, request_id_of
 from web_app.replies import JSON, IdempotencyHeader
 
@@ -23,6 +24,7 @@ History = Annotated[HistoryQuery, Query()]
 @router.post(
     "/messages",
     operation_id="post_message",
+    openapi_extra=acts("message.post"),
     summary="Post a message",
     status_code=201,
     response_model=MessageAccepted,
@@ -47,6 +49,7 @@ async def post_message(
 @router.get(
     "/events",
     operation_id="list_events",
+    openapi_extra=acts("history.read"),
     summary="History: the raw events",
     response_model=EventPage,
     responses=problems("not_a_member", "not_yet"),
@@ -61,6 +64,7 @@ async def list_events(
 @router.get(
     "/messages",
     operation_id="list_messages",
+    openapi_extra=acts("history.read"),
     summary="History: the messages as they are now",
     response_model=MessagePage,
     responses=problems("not_a_member", "not_yet"),

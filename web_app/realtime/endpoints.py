@@ -10,6 +10,7 @@ from starlette.responses import Response
 from services.contract.directory import directory_at
 from services.contract.tokens import Claims
 from web_app.dependencies import PartsOfApp, Reading, ReadingViewer
+from web_app.permissions import acts
 from web_app.problems import ApiError, problems
 from web_app.realtime import repository
 from web_app.realtime.schemas import Realtime
@@ -22,6 +23,7 @@ router = APIRouter(prefix="/v1/realtime", tags=["realtime"])
 @router.post(
     "",
     operation_id="get_realtime",
+    openapi_extra=acts("self"),
     summary="Get a realtime token and the nodes' addresses",
     response_model=Realtime,
     responses=problems("not_yet"),

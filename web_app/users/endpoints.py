@@ -10,6 +10,7 @@ from web_app.auth.service import user_shown, workspace_shown
 from web_app.dependencies import ClientAddress, PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
 from web_app.fields import InvitePath, Listing, UserPath
 from web_app.paging import PageQuery, listing
+from web_app.permissions import acts
 from web_app.problems import problems
 from web_app.replies import reply
 from web_app.users import repository, service
@@ -27,7 +28,14 @@ from web_app.users.schemas import (
 router = APIRouter(prefix="/v1", tags=["users"])
 
 
-@router.get("/me", operation_id="get_me", summary="Who you are", response_model=Me, responses=problems())
+@router.get(
+    "/me",
+    operation_id="get_me",
+    openapi_extra=acts("self"),
+    summary="Who you are",
+    response_model=Me,
+    responses=problems(),
+)
 async def get_me(viewer: ReadingViewer, db: Reading) -> Response:
     """You, your workspace, and the session of the access token."""
     row = await repository.find_with_workspace(db, viewer.user_id)
@@ -37,6 +45,7 @@ async def get_me(viewer: ReadingViewer, db: Reading) -> Response:
 @router.get(
     "/users",
     operation_id="list_users",
+    openapi_extra=acts("people.see"),
     summary="List the workspace's people",
     response_model=Listing[User],
     responses=problems(),
@@ -50,6 +59,7 @@ async def list_users(page: PageQuery, viewer: ReadingViewer, db: Reading) -> Res
 @router.post(
     "/invites",
     operation_id="create_invite",
+    openapi_extra=acts("invite.create"),
     summary="Invite somebody",
     status_code=201,
     response_model=InviteCreated,
@@ -65,6 +75,7 @@ async def create_invite(
 @router.get(
     "/invites",
     operation_id="list_invites",
+    openapi_extra=acts("invite.manage"),
     summary="List open invitations",
     response_model=Listing[Invite],
     responses=problems("forbidden"),
@@ -79,6 +90,7 @@ async def list_invites(page: PageQuery, viewer: ReadingViewer, db: Reading) -> R
 @router.delete(
     "/invites/{invite_id}",
     operation_id="withdraw_invite",
+    openapi_extra=acts("invite.manage"),
     summary="Withdraw an invitation",
     status_code=204,
     responses=problems("forbidden", "not_found"),
@@ -91,6 +103,7 @@ async def withdraw_invite(invite_id: InvitePath, viewer: WritingViewer, db: Tran
 @router.post(
     "/invites/accept",
     operation_id="accept_invite",
+    openapi_extra=acts("anybody"),
     summary="Accept an invitation",
     status_code=201,
     response_model=SignedUp,
@@ -104,6 +117,7 @@ async def accept_invite(wanted: AcceptInvite, parts: PartsOfApp, address: Client
 @router.patch(
     "/users/{user_id}",
     operation_id="change_user",
+    openapi_extra=acts("people.change_role"),
     summary="Change somebody's role",
     response_model=UserChanged,
     responses=problems("forbidden", "not_found", "conflict", "too_large"),
@@ -118,6 +132,7 @@ async def change_user(
 @router.post(
     "/users/{user_id}/deactivate",
     operation_id="deactivate_user",
+    openapi_extra=acts("people.deactivate"),
     summary="Deactivate somebody",
     response_model=UserChanged,
     responses=problems("forbidden", "not_found", "conflict"),
@@ -130,6 +145,7 @@ async def deactivate_user(user_id: UserPath, viewer: WritingViewer, db: Transact
 @router.post(
     "/users/{user_id}/reactivate",
     operation_id="reactivate_user",
+    openapi_extra=acts("people.deactivate"),
     summary="Reactivate somebody",
     response_model=UserChanged,
     responses=problems("forbidden", "not_found"),

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from web_app.auth.schemas import SignedUp
 from web_app.dependencies import ClientAddress, PartsOfApp
+from web_app.permissions import acts
 from web_app.problems import problems
 from web_app.replies import reply
 from web_app.workspaces import service
@@ -18,6 +19,7 @@ router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 @router.post(
     "",
     operation_id="sign_up",
+    openapi_extra=acts("anybody"),
     summary="Sign up a workspace",
     status_code=201,
     response_model=SignedUp,

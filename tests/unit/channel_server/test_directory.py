@@ -151,7 +151,7 @@ def test_groups_are_who_is_in_them_now() -> None:
     directory.apply(
         GroupRecord(id="g", workspace_id="w", handle="h", user_ids=["u"], active=False, version=3)
     )
-    assert directory.groups["g"].user_ids == ()
+    assert not directory.groups["g"].user_ids
 
 
 def test_records_of_an_older_release_are_read_as_what_they_meant() -> None:
