@@ -92,7 +92,7 @@ class ChannelServer:
         writer = LogWriter()
 
         def append_failed(error: AppendFailed) -> None:
-            failed = node.appends_failed()
+            failed = node.appends_failed(error.partition)
             log.warning("append failed", reason=str(error), sends=failed)
 
         async with (

@@ -165,9 +165,10 @@ class Node:
             self.state.count_refusal(refusal)
         return refusal
 
-    def appends_failed(self) -> int:
-        """The log failed an append and all behind it: nothing of these connections may overtake; gives how many."""
-        return self.state.sends.fail_unconfirmed()
+    def appends_failed(self, partition: int) -> int:
+        """The log failed an append to a partition and all behind it: nothing may overtake them; gives how many."""
+        of = self.state.numbering.partition_of
+        return self.state.sends.fail_unconfirmed(lambda channel: of(channel) == partition)
 
     # --- the directory -----------------------------------------------------------------------------------------------
 

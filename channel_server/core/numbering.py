@@ -16,7 +16,10 @@ class Numbering:
         self._partitions = len(sequencers)
 
     def of(self, channel: str) -> Sequencer:
-        return self.sequencers[partition_of(channel, self._partitions)]
+        return self.sequencers[self.partition_of(channel)]
+
+    def partition_of(self, channel: str) -> int:
+        return partition_of(channel, self._partitions)
 
     def head(self, channel: str) -> int:
         """The last number given in the channel; 0 when there is none."""

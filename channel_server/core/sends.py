@@ -7,6 +7,7 @@ that another node appended; never by the log's acknowledgement. Equal sends that
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from services.contract.envelope import digest_of
@@ -144,9 +145,15 @@ class Sends:
             self._remove(outgoing)
             outgoing.answer(LogFailed())
 
-    def fail_unconfirmed(self) -> int:
-        """Every append that the log has not confirmed has failed; gives how many."""
-        failed = [o for same_key in self._under_way.values() for o in same_key if not o.confirmed]
+    def fail_unconfirmed(self, concerns: Callable[[str], bool]) -> int:
+        """Every append to these channels that the log has not confirmed has failed; gives how many."""
+        failed = [
+            outgoing
+            for (channel, _, _), same_key in self._under_way.items()
+            if concerns(channel)
+            for outgoing in same_key
+            if not outgoing.confirmed
+        ]
         for outgoing in failed:
             self.failed(outgoing)
         return len(failed)

@@ -1,25 +1,34 @@
-"""The appender: records into `events.<epoch>` in order, with one batch outstanding per partition.
+"""The appender: records into `events.<epoch>` in order, a few batches of each partition under way at once.
 
-aiokafka's own accumulator may reorder after an error, and can jam a partition for good after a failed batch (its
-issue 1017). So batches are built here, a partition's next one is handed over only when the one before was
-acknowledged, and a producer that failed once is not used again.
+aiokafka's own producer may reorder after an error, can jam a partition for good after a failed batch (its issue
+1017), and has one request under way to a broker, which far from Kafka costs every record a round trip of waiting. So
+batches are built, numbered and repeated here (`pipeline` decides, this carries out), over its connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    DuplicateSequenceNumber,
+    KafkaError,
+    NoError,
+    OutOfOrderSequenceNumber,
+    for_code,
+)
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from services.contract.envelope import partition_of
 from services.eventlog import metrics, producers
+from services.eventlog.brokers import Brokers
 from services.eventlog.errors import AppendFailed, Overloaded
+from services.eventlog.pipeline import Batch, Lane, Pace, Producer
 
 log = structlog.get_logger()
 
@@ -31,42 +40,37 @@ _RECORD_OVERHEAD: Final = 48
 
 _START_S: Final = 10.0
 _RESTART_S: Final = 0.5
+_AGAIN_S: Final = 0.1
+"""Before a batch that could not be taken is sent again."""
+
+_CONNECTION: Final = 1
+_ALL_IN_SYNC: Final = -1
+_MAGIC: Final = 2
 
 
 class _Waiting(NamedTuple):
     """A record on its way; `deadline` in the loop's time."""
 
     key: bytes
-    header: tuple[str, bytes]
+    headers: list[tuple[str, bytes]]
     value: bytes
     size: int
     deadline: float
     future: asyncio.Future[None]
 
 
-class _Lane:
-    """One partition: what waits, what is with the producer, and the task that carries it there."""
-
-    __slots__ = ("outstanding", "partition", "queue", "task")
-
-    def __init__(self, partition: int) -> None:
-        self.partition = partition
-        self.queue: deque[_Waiting] = deque()
-        self.outstanding: list[_Waiting] = []
-        self.task: asyncio.Task[None] | None = None
-
-
 class Appender:
     """Appends to the partitions of one topic, acks=all.
 
-    Guarantees: records of a partition enter the log in the order of their `append` calls, and a record enters
-    only after everything before it in its partition was acknowledged. When a batch fails, all that waits fails
-    with it, so that nothing overtakes; the producer is replaced; `on_failure` is called once with the error,
-    after the futures have failed. A failed record may still appear in the log later (a late copy): append it
-    again under the same id, and the fold numbers it once.
+    Guarantees: records of a partition enter the log in the order of their `append` calls, and none before everything
+    ahead of it in its partition. When a partition's oldest record has not been acknowledged in time, or the log refuses
+    it for good, all that waits in the partition fails with it, so that nothing overtakes; the partition goes on under a
+    new producer id; `on_failure` is called once with the error, after the futures have failed. Other partitions go on.
+    A failed record may still appear in the log later (a late copy): append it again under the same id, and the fold
+    numbers it once.
 
     max_in_flight           how many records may wait for their acknowledgement
-    request_timeout_ms      one produce request; repeated under the same sequence number (no copy) while time is left
+    request_timeout_ms      one produce request; repeated under the same sequence numbers (no copy) while time is left
     append_timeout_ms       after this long an append has failed
     """
 
@@ -78,26 +82,30 @@ class Appender:
         *,
         max_in_flight: int,
         on_failure: Callable[[AppendFailed], None],
-        request_timeout_ms: int = 4_000,
+        request_timeout_ms: int = 2_500,
         append_timeout_ms: int = 10_000,
         max_batch_bytes: int = producers.MAX_BATCH_BYTES,
         max_in_flight_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        self._kafka = kafka
         self._topic = topic
-        self._lanes = [_Lane(partition) for partition in range(partitions)]
         self._max_in_flight = max_in_flight
         self._max_in_flight_bytes = max_in_flight_bytes
         self._on_failure = on_failure
         self._request_timeout_ms = request_timeout_ms
         self._append_timeout_s = append_timeout_ms / 1000
-        self._max_batch_bytes = max_batch_bytes
+        self._room = max_batch_bytes - _BATCH_OVERHEAD
+        self._brokers = Brokers(kafka, topic, partitions, request_timeout_ms=request_timeout_ms)
+        self._lanes = [Lane[_Waiting](partition, self._room) for partition in range(partitions)]
+        self._paces: defaultdict[int, Pace] = defaultdict(Pace)
         self._in_flight = 0
         self._in_flight_bytes = 0
-        self._producer: AIOKafkaProducer | None = None
-        self._connected = asyncio.Event()
-        self._replacing: set[asyncio.Task[None]] = set()
         self._open = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._refreshing: asyncio.Task[None] | None = None
+        # One call of each is planned at a time: sending what may go, and looking for what is overdue.
+        self._next_round: asyncio.Handle | None = None
+        self._later_round: asyncio.TimerHandle | None = None
+        self._overdue: asyncio.TimerHandle | None = None
         self._appended = metrics.APPENDED.labels(topic)
         self._batches = metrics.APPEND_BATCHES.labels(topic)
         self._seconds = metrics.APPEND_SECONDS.labels(topic)
@@ -105,8 +113,14 @@ class Appender:
 
     async def __aenter__(self) -> Self:
         """Connect. Raises aiokafka's KafkaError, or TimeoutError, when the log cannot be reached."""
-        self._producer = await self._connect()
-        self._connected.set()
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._brokers.start()
+                for lane in self._lanes:
+                    lane.begin(await self._new_producer())
+        except BaseException:
+            await self._brokers.close()
+            raise
         self._open = True
         return self
 
@@ -115,15 +129,16 @@ class Appender:
     ) -> None:
         """Fail what still waits (`flush` first to avoid it) and disconnect."""
         self._open = False
-        self._fail_waiting("the appender was closed")
-        for task in self._replacing:
+        for planned in (self._next_round, self._later_round, self._overdue):
+            if planned is not None:
+                planned.cancel()
+        for lane in self._lanes:
+            self._release(lane.fail(), AppendFailed("the appender was closed", lane.partition))
+        for task in self._tasks:
             task.cancel()
-        if self._replacing:
-            await asyncio.wait(self._replacing)
-        producer, self._producer = self._producer, None
-        self._connected.clear()
-        if producer is not None:
-            await producers.abandon(producer)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._brokers.close()
 
     @property
     def in_flight(self) -> int:
@@ -140,143 +155,236 @@ class Appender:
         """
         key = channel.encode("ascii")
         size = len(key) + len(header[0]) + len(header[1]) + len(value) + _RECORD_OVERHEAD
-        if size + _BATCH_OVERHEAD > self._max_batch_bytes:
-            raise ValueError(
-                f"a record of {size} bytes is too large: a batch holds {self._max_batch_bytes - _BATCH_OVERHEAD}"
-            )
+        if size > self._room:
+            raise ValueError(f"a record of {size} bytes is too large: a batch holds {self._room}")
         if not self._open:
             raise RuntimeError("the appender is not open")
         if self._in_flight >= self._max_in_flight or self._in_flight_bytes + size > self._max_in_flight_bytes:
             metrics.OVERLOADED.labels(self._topic).inc()
             raise Overloaded(f"{self._in_flight} records ({self._in_flight_bytes} bytes) wait for the log")
-        lane = self._lanes[partition_of(channel, len(self._lanes))]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        lane.queue.append(_Waiting(key, header, value, size, loop.time() + self._append_timeout_s, future))
+        deadline = loop.time() + self._append_timeout_s
+        lane = self._lanes[partition_of(channel, len(self._lanes))]
+        lane.put(_Waiting(key, [header], value, size, deadline, future))
         self._in_flight += 1
         self._in_flight_bytes += size
-        if lane.task is None:
-            # It starts in the loop's next round, so that what is appended in this one shares a batch.
-            lane.task = asyncio.create_task(self._carry(lane), name=f"append {self._topic} {lane.partition}")
-            lane.task.add_done_callback(lambda task: self._carried(lane, task))
+        if self._overdue is None:
+            self._overdue = loop.call_at(deadline, self._fail_overdue)
+        # In the loop's next round, so that what is appended in this one shares a batch.
+        self._soon()
         return future
 
     async def flush(self) -> None:
         """Wait until everything appended so far has succeeded or failed. Raises nothing."""
-        waiting = [w.future for lane in self._lanes for w in (*lane.outstanding, *lane.queue)]
+        waiting = [record.future for lane in self._lanes for record in lane.waiting()]
         if waiting:
             await asyncio.wait(waiting)
 
-    async def _carry(self, lane: _Lane) -> None:
-        """Hand one batch after another to the producer until nothing waits in this lane."""
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    def _soon(self) -> None:
+        if self._next_round is None:
+            self._next_round = asyncio.get_running_loop().call_soon(self._send)
+
+    def _send(self) -> None:
+        """Send one request to every broker that may have one now; each with a batch of every partition that has one."""
+        self._next_round = None
         loop = asyncio.get_running_loop()
-        while lane.queue:
-            try:
-                async with asyncio.timeout_at(lane.queue[0].deadline):
-                    await self._connected.wait()
-                    producer = self._producer
-                    assert producer is not None
-                    started = loop.time()
-                    batch = self._take(lane, producer)
-                    delivery = await producer.send_batch(batch, self._topic, partition=lane.partition)
-                    await delivery
-            except (KafkaError, OSError, TimeoutError) as error:
-                lane.task = None
-                self._fail(f"{self._topic}, partition {lane.partition}: {error!r}")
-                return
-            done, lane.outstanding = lane.outstanding, []
-            self._seconds.observe(loop.time() - started)
-            self._batches.inc()
-            self._appended.inc(len(done))
-            self._in_flight -= len(done)
-            self._in_flight_bytes -= sum(waiting.size for waiting in done)
-            self._gauge.set(self._in_flight)
-            for waiting in done:
-                if not waiting.future.done():
-                    waiting.future.set_result(None)
-        lane.task = None
-
-    def _carried(self, lane: _Lane, task: asyncio.Task[None]) -> None:
-        """A task that ended by what `_carry` does not expect is a failed batch too; the lane must not stay jammed."""
-        if lane.task is task:
-            lane.task = None
-            error = "cancelled" if task.cancelled() else repr(task.exception())
-            self._fail(f"{self._topic}, partition {lane.partition}: {error}")
-
-    def _take(self, lane: _Lane, producer: AIOKafkaProducer) -> object:
-        """Move as much of the queue into a batch as fits."""
-        batch = producer.create_batch()
-        queue, outstanding = lane.queue, lane.outstanding
-        room = self._max_batch_bytes - _BATCH_OVERHEAD
-        while queue and room >= queue[0].size:
-            waiting = queue[0]
-            if (
-                batch.append(timestamp=None, key=waiting.key, value=waiting.value, headers=[waiting.header])
-                is None
-            ):
-                break
-            room -= waiting.size
-            outstanding.append(queue.popleft())
-        batch.close()
-        return batch
-
-    def _fail(self, reason: str) -> None:
-        """A batch failed: fail everything that waits, replace the producer, tell the owner."""
-        metrics.APPEND_FAILURES.labels(self._topic).inc()
-        log.warning("append failed", topic=self._topic, records=self._in_flight, reason=reason)
-        self._fail_waiting(reason)
-        if self._producer is not None:
-            # None: the replacement is already under way
-            broken, self._producer = self._producer, None
-            self._connected.clear()
-            replacing = asyncio.create_task(self._replace(broken), name=f"replace producer {self._topic}")
-            self._replacing.add(replacing)
-            replacing.add_done_callback(self._replacing.discard)
-        self._on_failure(AppendFailed(reason))
-
-    def _fail_waiting(self, reason: str) -> None:
-        failed: list[_Waiting] = []
+        now = loop.time()
+        ready: defaultdict[int, list[Lane[_Waiting]]] = defaultdict(list)
+        wake: float | None = None
         for lane in self._lanes:
-            failed += lane.outstanding
-            failed += lane.queue
-            lane.outstanding = []
-            lane.queue.clear()
-            if lane.task is not None:
-                lane.task.cancel()
-                lane.task = None
-        self._in_flight = self._in_flight_bytes = 0
-        self._gauge.set(0)
-        for waiting in failed:
-            if not waiting.future.done():
-                waiting.future.set_exception(AppendFailed(reason))
+            if not lane.may_send(now):
+                if lane.waits and lane.held_until > now:
+                    wake = lane.held_until if wake is None else min(wake, lane.held_until)
+                continue
+            leader = self._brokers.leader(lane.partition)
+            if leader is None:
+                self._refresh()
+                continue
+            ready[leader].append(lane)
+        for broker, lanes in ready.items():
+            pace = self._paces[broker]
+            wait = pace.wait(now)
+            if wait is None:
+                continue
+            if wait > 0.0:
+                wake = now + wait if wake is None else min(wake, now + wait)
+                continue
+            pace.sent(now)
+            batches = {lane.partition: lane.take() for lane in lanes}
+            self._start(self._request(broker, pace, batches), f"produce {self._topic} {broker}")
+            if any(lane.may_send(now) for lane in lanes):
+                later = now + pace.spacing
+                wake = later if wake is None else min(wake, later)
+        if self._later_round is not None:
+            self._later_round.cancel()
+        self._later_round = None if wake is None else loop.call_at(wake, self._send)
+
+    async def _request(self, broker: int, pace: Pace, batches: dict[int, Batch[_Waiting]]) -> None:
+        started = asyncio.get_running_loop().time()
+        seconds: float | None = None
+        answers: dict[int, int] = {}
+        error: BaseException | None = None
+        try:
+            request = ProduceRequest(
+                transactional_id=None,
+                required_acks=_ALL_IN_SYNC,
+                timeout=self._request_timeout_ms,
+                topics=[(self._topic, [(p, _encoded(batch)) for p, batch in batches.items()])],
+            )
+            answer = await self._brokers.ask(broker, request, _CONNECTION)
+            seconds = asyncio.get_running_loop().time() - started
+            answers = {place[0]: place[1] for _, places in answer.topics for place in places}
+        except KafkaError as failure:
+            error = failure
+            self._refresh()
+        except asyncio.CancelledError:
+            if self._open:
+                self._fail_each(batches, "cancelled")
+            raise
+        except Exception as failure:
+            # Whatever it is, no partition may stay jammed by it.
+            self._fail_each(batches, repr(failure))
+            return
+        finally:
+            pace.ended(seconds)
+            self._soon()
+        for partition, batch in batches.items():
+            outcome = for_code(answers[partition]) if partition in answers else None
+            self._answered(self._lanes[partition], batch, outcome, error, seconds)
+
+    def _answered(
+        self,
+        lane: Lane[_Waiting],
+        batch: Batch[_Waiting],
+        outcome: type[KafkaError] | None,
+        error: BaseException | None,
+        seconds: float | None,
+    ) -> None:
+        """`outcome`: what the broker said of the batch; None when it said nothing, because of `error`."""
+        if outcome is NoError or outcome is DuplicateSequenceNumber:
+            if seconds is not None:
+                self._seconds.observe(seconds)
+            self._batches.inc()
+            acknowledged = lane.taken(batch)
+            self._appended.inc(len(acknowledged))
+            self._release(acknowledged, None)
+            return
+        # Behind one that was not taken, the next ones are out of order; on their own they show a leader that forgot.
+        repeatable = (
+            outcome is None
+            or outcome.retriable
+            or (outcome is OutOfOrderSequenceNumber and not lane.is_first(batch))
+        )
+        if repeatable:
+            lane.again(batch, asyncio.get_running_loop().time() + _AGAIN_S)
+            if outcome is not None and outcome.invalid_metadata:
+                self._refresh()
+        elif lane.producer == batch.producer:
+            self._fail(lane, repr(error if outcome is None else outcome()))
+
+    def _refresh(self) -> None:
+        """Ask who leads, then go on."""
+        if self._refreshing is None and self._open:
+            self._refreshing = self._start(self._brokers.refresh(), f"metadata {self._topic}")
+            self._refreshing.add_done_callback(self._refreshed)
+
+    def _refreshed(self, _: asyncio.Task[None]) -> None:
+        self._refreshing = None
+        if self._open:
+            self._soon()
+
+    # --- failing ----------------------------------------------------------------------------------------------------
+
+    def _fail_overdue(self) -> None:
+        """Fail the partitions whose oldest record is past its deadline, and look again when the next one would be."""
+        self._overdue = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for lane in self._lanes:
+            deadline = lane.deadline()
+            if deadline is not None and deadline <= now:
+                leader = self._brokers.leader(lane.partition)
+                if lane.under_way and leader is not None:
+                    # What hangs there need not arrive as a late copy.
+                    self._brokers.cut(leader, _CONNECTION)
+                self._fail(lane, f"not acknowledged within {self._append_timeout_s:g} s")
+        deadlines = [deadline for lane in self._lanes if (deadline := lane.deadline()) is not None]
+        if deadlines and self._overdue is None:
+            self._overdue = loop.call_at(min(deadlines), self._fail_overdue)
+
+    def _fail_each(self, batches: dict[int, Batch[_Waiting]], reason: str) -> None:
+        for partition, batch in batches.items():
+            if self._lanes[partition].producer == batch.producer:
+                self._fail(self._lanes[partition], reason)
+
+    def _fail(self, lane: Lane[_Waiting], reason: str) -> None:
+        """Fail everything that waits in the partition, get it a new producer id, tell the owner."""
+        failed = lane.fail()
+        error = AppendFailed(f"{self._topic}, partition {lane.partition}: {reason}", lane.partition)
+        metrics.APPEND_FAILURES.labels(self._topic).inc()
+        log.warning(
+            "append failed", topic=self._topic, partition=lane.partition, records=len(failed), reason=reason
+        )
+        self._release(failed, error)
+        self._start(self._begin_anew(lane), f"new producer {self._topic} {lane.partition}")
+        self._on_failure(error)
+
+    def _release(self, records: list[_Waiting], error: AppendFailed | None) -> None:
+        self._in_flight -= len(records)
+        self._in_flight_bytes -= sum(record.size for record in records)
+        self._gauge.set(self._in_flight)
+        for record in records:
+            if record.future.done():
+                continue
+            if error is None:
+                record.future.set_result(None)
+            else:
+                record.future.set_exception(error)
                 # The owner is told of the failure as a whole; a future nobody looks at any more is no defect.
-                waiting.future.exception()
+                record.future.exception()
 
-    async def _replace(self, broken: AIOKafkaProducer) -> None:
-        async with asyncio.TaskGroup() as both:
-            # It sends nothing more from the moment this task starts.
-            both.create_task(producers.abandon(broken))
-            both.create_task(self._reconnect())
-
-    async def _reconnect(self) -> None:
+    async def _begin_anew(self, lane: Lane[_Waiting]) -> None:
         while True:
             try:
-                self._producer = await self._connect()
-            except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("no producer yet", topic=self._topic, error=repr(error))
+                producer = await self._new_producer()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the partition may not stay jammed by it
+                log.warning(
+                    "no producer id yet", topic=self._topic, partition=lane.partition, error=repr(error)
+                )
                 await asyncio.sleep(_RESTART_S)
             else:
-                self._connected.set()
+                lane.begin(producer)
+                self._soon()
                 return
 
-    async def _connect(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._kafka,
-            enable_idempotence=True,
-            acks="all",
-            max_batch_size=self._max_batch_bytes,
-            linger_ms=0,
-            request_timeout_ms=self._request_timeout_ms,
+    async def _new_producer(self) -> Producer:
+        """Raises KafkaError when asking again is of no use."""
+        while True:
+            try:
+                return await self._brokers.new_producer()
+            except KafkaError as error:
+                # A broker that has just started has no ids to give yet.
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+
+    def _start(self, work: Any, name: str) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _encoded(batch: Batch[_Waiting]) -> bytes:
+    """For the wire: the same bytes however often it is sent."""
+    if not batch.data:
+        builder = DefaultRecordBatchBuilder(
+            _MAGIC, 0, 0, batch.producer.id, batch.producer.epoch, batch.sequence, 1 << 30
         )
-        await producers.start(producer, _START_S)
-        return producer
+        for offset, record in enumerate(batch.records):
+            builder.append(offset, None, record.key, record.value, record.headers)
+        batch.data = bytes(builder.build())
+    return batch.data

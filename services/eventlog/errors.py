@@ -16,7 +16,11 @@ class Overtaken(LogLost):
 
 
 class AppendFailed(Exception):
-    """It is not known whether the log took the record: append it again under the same id."""
+    """It is not known whether the log took the record: append it again under the same id. `partition`: where it failed."""
+
+    def __init__(self, reason: str, partition: int) -> None:
+        super().__init__(reason)
+        self.partition = partition
 
 
 class Overloaded(Exception):

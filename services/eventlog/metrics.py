@@ -28,7 +28,7 @@ APPEND_BATCHES: Final = Counter(
 )
 APPEND_FAILURES: Final = Counter(
     "lockstep_eventlog_append_failures_total",
-    "Failed batches, each of which failed all that waited and replaced the producer.",
+    "Partitions that failed with all that waited in them, and went on under a new producer id.",
     ["topic"],
 )
 OVERLOADED: Final = Counter(
@@ -39,7 +39,7 @@ IN_FLIGHT: Final = Gauge(
 )
 APPEND_SECONDS: Final = Histogram(
     "lockstep_eventlog_append_seconds",
-    "From handing a batch to the producer to its acknowledgement.",
+    "From sending a batch to its acknowledgement.",
     ["topic"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )

@@ -9,7 +9,8 @@ from collections import defaultdict
 from functools import partial
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
 
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
@@ -157,25 +158,27 @@ async def test_a_stalled_produce_request_fails_all_behind_it_and_its_late_copies
             outcomes = await asyncio.gather(*stalled, *waiting, elsewhere, return_exceptions=True)
             assert time.monotonic() - started < 5
             assert all(isinstance(outcome, AppendFailed) for outcome in outcomes)
-            assert len(failures) == 1
+            assert [failure.split(":")[0] for failure in failures] == [
+                f"{generation.events_topic}, partition {partition}" for partition in (0, 3)
+            ]
             assert appender.in_flight == 0
-            # The producer was replaced: the same appender goes on. Unacknowledged ones again, oldest first.
+            # They have new producer ids: the same appender goes on. Unacknowledged ones again, oldest first.
             await asyncio.gather(*(m.append_to(appender) for m in batch[10:]))
             staller.release()
             await asyncio.wait_for(staller.delivered.wait(), 5)
             last = messages(1, [channel])[0]
             await last.append_to(appender)
-        assert len(failures) == 1
+        assert len(failures) == 2
 
         async def late_copies() -> int:
             return (await shown(behind_proxy, generation))[1]
 
         async with asyncio.timeout(10):
-            while await late_copies() < 10:
+            while await late_copies() < 20:
                 pass
         order, copies = await shown(behind_proxy, generation)
         assert order == [m.id for m in (*batch, last)]
-        assert copies == 10
+        assert copies == 20  # the request that was held, and the one behind it
 
 
 async def test_a_request_repeated_in_time_is_no_failure_and_leaves_no_copy(new_kafka: Factory[Kafka]) -> None:
@@ -240,23 +243,26 @@ async def test_a_lane_that_ends_by_what_nobody_expects_fails_like_a_batch_and_is
         with monkeypatch.context() as broken:
             handed_over = asyncio.Event()
 
-            async def send_batch(*_: object, **__: object) -> None:
+            send_request = AIOKafkaClient.send
+
+            async def send(client: AIOKafkaClient, node: int, request: object, **options: int) -> object:
+                if not isinstance(request, ProduceRequest):
+                    return await send_request(client, node, request, **options)
                 handed_over.set()
                 if end == "error":
                     raise AttributeError("a defect of the library")
-                await asyncio.Event().wait()
+                return await asyncio.Event().wait()
 
-            broken.setattr(AIOKafkaProducer, "send_batch", send_batch)
-            futures = [first.append_to(appender)]
+            broken.setattr(AIOKafkaClient, "send", send)
+            futures = [first.append_to(appender), second.append_to(appender)]
             async with asyncio.timeout(10):
                 await handed_over.wait()
             if end == "cancelled":
-                [lane] = [task for task in asyncio.all_tasks() if task.get_name().startswith("append ")]
-                lane.cancel()
-            futures.append(second.append_to(appender))
+                [request] = [task for task in asyncio.all_tasks() if task.get_name().startswith("produce ")]
+                request.cancel()
             async with asyncio.timeout(10):
                 outcomes = await asyncio.gather(*futures, return_exceptions=True)
-        assert isinstance(outcomes[0], AppendFailed)
+        assert all(isinstance(outcome, AppendFailed) for outcome in outcomes)
         assert len(failures) == 1
         assert ("a defect of the library" if end == "error" else "cancelled") in failures[0]
         assert appender.in_flight == 0

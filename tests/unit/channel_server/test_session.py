@@ -257,7 +257,10 @@ def test_a_failed_append_closes_those_who_wait_for_it_and_nobody_else(world: Wor
     confirmed.sends(ROOM)
     world.log.appended[0][0].confirmed = True
     waiting.sends(ROOM)
-    assert world.node.appends_failed() == 1
+    partitions = range(len(world.node.state.numbering.sequencers))
+    concerned = world.node.state.numbering.partition_of(ROOM)
+    assert not any(world.node.appends_failed(other) for other in partitions if other != concerned)
+    assert world.node.appends_failed(concerned) == 1
     assert waiting.ended() == code("append_failed")
     assert (confirmed.ended(), idle.ended()) == (None, None)
     world.tail()

@@ -155,8 +155,13 @@ class TwoNodes:
 
     def an_append_fails(self) -> None:
         reader = self._node()
-        reader.log.appended.clear()
-        reader.node.appends_failed()
+        partition = self.rng.randrange(GENERATION.partitions)
+        reader.log.appended = [
+            each
+            for each in reader.log.appended
+            if partition_of(each[0].channel, GENERATION.partitions) != partition
+        ]
+        reader.node.appends_failed(partition)
 
     def membership(self) -> None:
         channel, user, member = self._channel(), self.rng.choice(USERS), self.rng.random() < 0.65

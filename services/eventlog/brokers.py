@@ -1,0 +1,99 @@
+"""The brokers behind one topic: who leads what, and requests to them, each kind on a connection of its own.
+
+Over aiokafka's client, which keeps the metadata and the connections; what a request means is its caller's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import CloseReason
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.structs import TopicPartition
+
+from services.eventlog.pipeline import Producer
+
+log = structlog.get_logger()
+
+_CLOSE_S: Final = 2.0
+_METADATA_PAUSE_S: Final = 0.1
+
+
+class Brokers:
+    """Connections for one topic's partitions. `request_timeout_ms`: a connection whose answer takes longer is cut."""
+
+    def __init__(self, kafka: str, topic: str, partitions: int, *, request_timeout_ms: int) -> None:
+        self._topic = topic
+        self._kafka = kafka
+        self._request_timeout_ms = request_timeout_ms
+        self._places = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self._client: AIOKafkaClient | None = None
+
+    async def start(self) -> None:
+        """Connect, and learn who leads. Raises KafkaError, OSError or TimeoutError; then nothing is left behind."""
+        client = self._client = AIOKafkaClient(
+            bootstrap_servers=self._kafka, request_timeout_ms=self._request_timeout_ms
+        )
+        try:
+            await client.bootstrap()
+            await client.set_topics([self._topic])
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Cut all connections; what is under way fails."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            # A connection whose peer does not read may never close by itself.
+            async with asyncio.timeout(_CLOSE_S):
+                await client.close()
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("connections were left behind", topic=self._topic, error=repr(error))
+
+    def leader(self, partition: int) -> int | None:
+        """The broker that leads the partition, as far as is known."""
+        assert self._client is not None
+        leader = self._client.cluster.leader_for_partition(self._places[partition])
+        return None if leader is None or leader < 0 else int(leader)
+
+    async def refresh(self) -> None:
+        """Ask who leads. Never raises; when nobody answers, nothing has changed."""
+        if self._client is not None:
+            await self._client.force_metadata_update()
+            await asyncio.sleep(_METADATA_PAUSE_S)
+
+    async def ask(self, broker: int, request: Any, connection: int) -> Any:
+        """The answer. `connection`: requests of the same number share one and are answered in their order.
+
+        Raises KafkaError: no answer, or none in time; then the connection has been cut.
+        """
+        assert self._client is not None
+        return await self._client.send(broker, request, group=connection)
+
+    def cut(self, broker: int, connection: int) -> None:
+        """Close one connection, if it is there: what is under way on it fails at once."""
+        assert self._client is not None
+        known = self._client._conns.get((broker, connection))
+        if known is not None:
+            known.close(reason=CloseReason.CONNECTION_BROKEN)
+
+    async def new_producer(self) -> Producer:
+        """A fresh producer id. Raises KafkaError."""
+        assert self._client is not None
+        broker = self._client.get_random_node()
+        if broker is None:
+            raise UnknownTopicOrPartitionError(self._topic)
+        # A timeout matters to transactions only; None is no transactional id.
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=0)
+        answer = await self._client.send(broker, request)
+        error = for_code(answer.error_code)
+        if answer.error_code:
+            raise error()
+        return Producer(answer.producer_id, answer.producer_epoch)
