@@ -38,11 +38,17 @@ async def enqueue_directory(session: AsyncSession | AsyncConnection, keys: Seque
 
 
 async def enqueue_event(
-    session: AsyncSession | AsyncConnection, event_id: uuid.UUID, channel_id: str, sender_id: str, body: bytes
+    session: AsyncSession | AsyncConnection,
+    event_id: uuid.UUID,
+    channel_id: str,
+    sender_id: str,
+    body: bytes,
+    mentions: Sequence[str] = (),
 ) -> None:
     """Have an event appended to its channel; events of one channel are appended in the order of their rows.
 
-    `event_id` a fresh UUIDv7 (contract.ids.uuid7), `body` the event's JSON (contract.events.encode_event).
+    `event_id` a fresh UUIDv7 (contract.ids.uuid7), `body` the event's JSON (contract.events.encode_event),
+    `mentions` whom it mentions beyond its text (contract.mentions).
     """
     await session.execute(
         insert(OutboxRow),
@@ -53,6 +59,7 @@ async def enqueue_event(
                 "channel_id": channel_id,
                 "sender_id": sender_id,
                 "body": body,
+                "mentions": list(mentions),
             }
         ],
     )

@@ -2,8 +2,8 @@
 
 Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships,
 user groups, channel preferences, do not disturb, the audit log, idempotency keys, and rows into the outbox.
-Written by the persister: events, messages, channel heads, read markers, thread follows, log partitions (and it
-deletes an event's outbox row in the transaction that stores the event). Written by the relay: it deletes published
+Written by the persister: events, messages, message mentions, channel heads, read markers, thread follows,
+log partitions (and it deletes an event's outbox row in the transaction that stores the event). Written by the relay: it deletes published
 directory rows of the outbox and gives an expired event row its new id. Generations are written when an epoch is made.
 
 `version` columns come from the one sequence `row_version`, drawn while the row's lock is held, so that per entity
@@ -62,6 +62,10 @@ class Base(DeclarativeBase):
         dt.datetime: DateTime(timezone=True),
         uuid.UUID: Uuid,
     }
+
+
+_sql = text
+"""For the class that has a column of this name."""
 
 
 def _created() -> Mapped[dt.datetime]:
@@ -385,7 +389,8 @@ class OutboxRow(Base):
 
     topic 'directory': `key` names the entity (as in contract.directory); the relay publishes its current state.
     topic 'events': `event_id` is the id the event is appended under; rows of one channel go one after another,
-    by `position`; the persister deletes the row in the transaction that stores the event.
+    by `position`; the persister deletes the row in the transaction that stores the event. `mentions`: the people that
+    the record's header of this name shall name (contract.mentions).
     """
 
     __tablename__ = "outbox"
@@ -415,6 +420,7 @@ class OutboxRow(Base):
     channel_id: Mapped[str | None]
     sender_id: Mapped[str | None]
     body: Mapped[bytes | None]
+    mentions: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     created_at: Mapped[dt.datetime] = _created()
 
 
@@ -426,13 +432,26 @@ MARKER = "case when own > head then greatest(own, moved) else moved end"
 
 
 class StoredEvent(Base):
-    """The raw events, exactly as the log held them. `at_ms` is the fold's clock at acceptance."""
+    """The raw events, as the log held them; of deleted messages and their edits only `message.redacted` is left.
+
+    at_ms     the fold's clock at acceptance
+    mentions  the people that the record's header `mentions` names
+    target    of an edit: the message that it edits
+    """
 
     __tablename__ = "events"
     __table_args__ = (
         UniqueConstraint("epoch", "channel_id", "sender_id", "event_id"),
         # The dedupe window is refilled from here.
         Index("ix_events_epoch_partition_at_ms", "epoch", "partition", "at_ms"),
+        # The edits of a message, for its history and for their redaction.
+        Index(
+            "ix_events_channel_id_target_seq",
+            "channel_id",
+            "target",
+            "seq",
+            postgresql_where=text("target is not null"),
+        ),
     )
 
     channel_id: Mapped[str] = mapped_column(primary_key=True)
@@ -446,12 +465,44 @@ class StoredEvent(Base):
     kind: Mapped[str]
     body: Mapped[bytes | None]
     unprojected: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    mentions: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    target: Mapped[int | None]
 
 
 class Message(Base):
-    """The current state of each message: what `message.posted` and later events about it add up to."""
+    """The whole current state of each message (services.projection), so that a page of them is one range of an index.
+
+    `reactions`: `[[emoji, [user id, ...]], ...]` in the order in which they came. `replies` and what follows: the
+    summary of its thread.
+    """
 
     __tablename__ = "messages"
+    __table_args__ = (
+        # Pages of a thread.
+        Index(
+            "ix_messages_channel_id_thread_seq",
+            "channel_id",
+            "thread",
+            "seq",
+            postgresql_where=text("thread is not null"),
+        ),
+        # Pages of what a channel itself shows, and the count of what is unread in it.
+        Index(
+            "ix_messages_channel_id_seq_top",
+            "channel_id",
+            "seq",
+            postgresql_where=text("(thread is null or also_to_channel) and not deleted"),
+        ),
+        Index(
+            "ix_messages_channel_id_seq_pinned",
+            "channel_id",
+            "seq",
+            postgresql_where=text("pinned_at_ms is not null"),
+        ),
+        Index(
+            "ix_messages_channel_id_seq_all", "channel_id", "seq", postgresql_where=text("mentions_channel")
+        ),
+    )
 
     channel_id: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -459,6 +510,34 @@ class Message(Base):
     sender_id: Mapped[str]
     at_ms: Mapped[int]
     text: Mapped[str]
+    thread: Mapped[int | None]
+    also_to_channel: Mapped[bool] = mapped_column(Boolean, server_default=_sql("false"))
+    edits: Mapped[int] = mapped_column(server_default=_sql("0"))
+    edited_at_ms: Mapped[int | None]
+    deleted: Mapped[bool] = mapped_column(Boolean, server_default=_sql("false"))
+    pinned_by: Mapped[str | None]
+    pinned_at_ms: Mapped[int | None]
+    reactions: Mapped[list[tuple[str, list[str]]]] = mapped_column(JSONB, server_default=_sql("'[]'"))
+    replies: Mapped[int] = mapped_column(server_default=_sql("0"))
+    last_reply: Mapped[int | None]
+    last_reply_at_ms: Mapped[int | None]
+    participants: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_sql("'{}'"))
+    mentions: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_sql("'{}'"))
+    mentions_channel: Mapped[bool] = mapped_column(Boolean, server_default=_sql("false"))
+
+
+class MessageMention(Base):
+    """Who is addressed by a message that is there: by name, by `<!here>` or a group; not the author.
+
+    `<!channel>` makes no rows; `messages.mentions_channel` says so.
+    """
+
+    __tablename__ = "message_mentions"
+    __table_args__ = (Index("ix_message_mentions_channel_id_seq", "channel_id", "seq"),)
+
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    channel_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class ChannelHead(Base):

@@ -145,16 +145,20 @@ class Appender:
         """How many records wait for their acknowledgement."""
         return self._in_flight
 
-    def append(self, channel: str, header: tuple[str, bytes], value: bytes) -> asyncio.Future[None]:
+    def append(
+        self, channel: str, header: tuple[str, bytes], value: bytes, *more: tuple[str, bytes]
+    ) -> asyncio.Future[None]:
         """Put one record behind the others of its channel's partition.
 
-        `header` is `contract.envelope.encode_envelope` of it. The future resolves once all in-sync replicas have
+        `header` is `contract.envelope.encode_envelope` of it, `more` what else goes beside it. The future resolves once all in-sync replicas have
         the record; its exception is AppendFailed: outcome unknown. Cancelling it does not withdraw the record.
         Raises Overloaded when too much waits, ValueError for a record too large for a batch, RuntimeError when the
         appender is not open; then nothing was appended.
         """
         key = channel.encode("ascii")
-        size = len(key) + len(header[0]) + len(header[1]) + len(value) + _RECORD_OVERHEAD
+        headers = [header, *more]
+        size = len(key) + sum(len(name) + len(content) for name, content in headers) + len(value)
+        size += _RECORD_OVERHEAD * len(headers)
         if size > self._room:
             raise ValueError(f"a record of {size} bytes is too large: a batch holds {self._room}")
         if not self._open:
@@ -166,7 +170,7 @@ class Appender:
         future: asyncio.Future[None] = loop.create_future()
         deadline = loop.time() + self._append_timeout_s
         lane = self._lanes[partition_of(channel, len(self._lanes))]
-        lane.put(_Waiting(key, [header], value, size, deadline, future))
+        lane.put(_Waiting(key, headers, value, size, deadline, future))
         self._in_flight += 1
         self._in_flight_bytes += size
         if self._overdue is None:

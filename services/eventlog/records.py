@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.contract.envelope import (
@@ -12,6 +12,7 @@ from services.contract.envelope import (
     digest_of,
     partition_of,
 )
+from services.contract.mentions import decode_mentions
 
 
 class LogRecord(NamedTuple):
@@ -21,6 +22,7 @@ class LogRecord(NamedTuple):
     envelope    None when it is malformed or stands in a partition that is not its channel's: every reader skips
                 and counts the record
     digest      `contract.envelope.digest_of` the value
+    mentions    the people that the header `mentions` names
     """
 
     partition: int
@@ -29,6 +31,7 @@ class LogRecord(NamedTuple):
     envelope: Envelope | None
     value: bytes | None
     digest: int
+    mentions: tuple[str, ...] = ()
 
 
 def read_record(
@@ -36,7 +39,7 @@ def read_record(
     partitions: int,
     offset: int,
     appended: int,
-    headers: Iterable[tuple[str, bytes | None]],
+    headers: Sequence[tuple[str, bytes | None]],
     value: bytes | None,
 ) -> LogRecord:
     """Decode what Kafka gave for one record of a topic of `partitions` partitions.
@@ -52,4 +55,5 @@ def read_record(
     else:
         if partition_of(envelope.channel, partitions) != partition:
             envelope = None
-    return LogRecord(partition, offset, appended, envelope, value, digest_of(value))
+    mentions = decode_mentions(headers) if len(headers) > 1 else ()
+    return LogRecord(partition, offset, appended, envelope, value, digest_of(value), mentions)

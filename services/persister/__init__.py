@@ -1,5 +1,6 @@
 """The persister: folds the log and stores what it says in PostgreSQL, exactly once.
 
-`fold` turns records into what is to be written (pure), `store` reads and writes PostgreSQL, `worker` joins them and
+`fold` turns records into what is to be written (pure), `store` reads and writes PostgreSQL, with `messages` for the
+states of messages, `worker` joins them and
 begins anew after every failure. What an event means to a message's state is `services.projection`'s.
 """

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from services.contract.events import Event, MessageDeleted, MessageEdited, encode_event
 from services.contract.generation import Generation
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, LastRecord, Sequencer
-from services.projection import Message, Numbered, Unprojectable, read, step, targets
+from services.projection import Message, Numbered, Unprojectable, read, redacted, step, targets
 
 _NAMES: Final = [kind.name.lower() for kind in Kind]
 
@@ -39,21 +40,27 @@ class EventRow(NamedTuple):
     kind: str
     body: bytes | None
     unprojected: bool
+    mentions: Sequence[str] = ()
+    target: int | None = None
+
+
+Key = tuple[str, int]
+"""Channel and seq of a message."""
 
 
 @dataclass(slots=True)
 class Batch:
     """What one transaction writes.
 
+    typed       the events of known kinds, in the order of the log, channel by channel
     heads       channel -> (partition, number of its last event)
-    messages    (channel, seq) -> state after the batch
     verdicts    how many records became what (a Kind's name in lower case, or `skipped`)
     oldest_ms   the broker's append time of the oldest record
     """
 
     positions: list[Position] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
-    messages: dict[tuple[str, int], Message] = field(default_factory=dict)
+    typed: list[tuple[Numbered, Event]] = field(default_factory=list)
     heads: dict[str, tuple[int, int]] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
     unprojected: int = 0
@@ -87,7 +94,7 @@ class PartitionFold:
                 continue
             if seq is None:
                 raise AssertionError(f"offset {record.offset} has no number, though the fold counts from 0")
-            at = Numbered(envelope.channel, seq, envelope.id, envelope.sender, now)
+            at = Numbered(envelope.channel, seq, envelope.id, envelope.sender, now, record.mentions)
             self._store(at, record, batch)
         if last is None:
             return
@@ -110,13 +117,7 @@ class PartitionFold:
             kind, event, unprojected = error.kind, None, True
             batch.unprojected += 1
         if event is not None:
-            known = {
-                seq: state
-                for seq in targets(at, event)
-                if (state := batch.messages.get((at.channel, seq))) is not None
-            }
-            for seq, state in step(known, at, event).items():
-                batch.messages[at.channel, seq] = state
+            batch.typed.append((at, event))
         batch.heads[at.channel] = (self.partition, at.seq)
         batch.events.append(
             EventRow(
@@ -131,6 +132,8 @@ class PartitionFold:
                 storable(kind),
                 record.value,
                 unprojected,
+                record.mentions,
+                event.target if isinstance(event, MessageEdited) else None,
             )
         )
 
@@ -144,6 +147,63 @@ def fold(partitions: Mapping[int, PartitionFold], records: Mapping[int, list[Log
             batch.oldest_ms = min(batch.oldest_ms, oldest) if batch.positions else oldest
             partitions[partition].apply(records[partition], batch)
     return batch
+
+
+@dataclass(slots=True)
+class Projection:
+    """What a batch does to messages.
+
+    changed    (channel, seq) -> state after the batch, of those that are other than before
+    redacted   messages that the batch deleted, with what takes the place of their raw events
+    gone       messages whose edits must not be readable: those deleted now, and those that were edited too late
+    addressed, unaddressed    (user, channel, seq): whom messages address now and did not before, and the other way
+    """
+
+    changed: dict[Key, Message] = field(default_factory=dict)
+    redacted: dict[Key, bytes] = field(default_factory=dict)
+    gone: set[Key] = field(default_factory=set)
+    addressed: list[tuple[str, str, int]] = field(default_factory=list)
+    unaddressed: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+def needed(batch: Batch) -> set[Key]:
+    """The messages from before the batch whose states it takes to project it."""
+    keys = {(at.channel, seq) for at, event in batch.typed for seq in targets(at, event) if seq < at.seq}
+    return keys - {(at.channel, at.seq) for at, _ in batch.typed} if keys else keys
+
+
+def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
+    """Fold the batch's events into the states of messages. `known`: the states of those that are `needed`."""
+    result = Projection()
+    changed = result.changed
+    for at, event in batch.typed:
+        channel = at.channel
+        states: dict[int, Message] = {}
+        for seq in targets(at, event):
+            state = changed.get((channel, seq)) or known.get((channel, seq))
+            if state is not None:
+                states[seq] = state
+        after = step(states, at, event)
+        for seq, state in after.items():
+            changed[channel, seq] = state
+        if isinstance(event, MessageDeleted) and event.target in after:
+            key = (channel, event.target)
+            result.redacted[key] = encode_event(redacted(after[event.target]))
+            result.gone.add(key)
+        elif isinstance(event, MessageEdited) and event.target in states and states[event.target].deleted:
+            result.gone.add((channel, event.target))
+    for key, state in changed.items():
+        before = known.get(key)
+        old = _addressed(before) if before is not None else frozenset()
+        new = _addressed(state)
+        if old != new:
+            result.unaddressed += [(user, *key) for user in old - new]
+            result.addressed += [(user, *key) for user in new - old]
+    return result
+
+
+def _addressed(message: Message) -> frozenset[str]:
+    return frozenset(message.mentions) - {message.sender}
 
 
 def storable(text: str) -> str:

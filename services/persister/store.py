@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Final
 
 import asyncpg
@@ -11,7 +10,8 @@ import asyncpg
 from services.contract.generation import Generation
 from services.database.outbox import NOTIFY_CHANNEL
 from services.eventlog.sequencer import Accepted, LastRecord, Sequencer
-from services.persister.fold import Batch, EventRow, PartitionFold, storable
+from services.persister.fold import Batch, EventRow, PartitionFold, needed, project
+from services.persister.messages import read_messages, write_messages
 
 
 class PositionLost(Exception):
@@ -64,12 +64,6 @@ from unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint
 where p.epoch = $1 and p.partition = w.partition and p.next_offset = w.expected
     and not exists (select from generations where epoch > $1)
 returning p.partition
-"""
-
-_MESSAGES: Final = """
-insert into messages (channel_id, seq, event_id, sender_id, at_ms, text)
-select * from unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::text[])
-on conflict (channel_id, seq) do update set text = excluded.text
 """
 
 _HEADS_MOVE: Final = """
@@ -144,17 +138,12 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
         await _move(connection, epoch, batch)
         if not batch.events:
             return 0
+        known = await read_messages(connection, needed(batch))
         try:
             await connection.copy_records_to_table("events", records=batch.events, columns=EventRow._fields)
         except asyncpg.UniqueViolationError as error:
             raise OrderConflict(f"{error.constraint_name}: {error.detail}") from error
-        if batch.messages:
-            states = batch.messages.values()
-            await connection.execute(
-                _MESSAGES,
-                *(list(map(attrgetter(field), states)) for field in ("channel", "seq", "id", "sender", "at")),
-                [storable(state.text) for state in states],
-            )
+        await write_messages(connection, project(batch, known))
         channels = sorted(batch.heads)
         await connection.execute(
             _HEADS_MOVE,

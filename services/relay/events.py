@@ -13,6 +13,7 @@ import structlog
 from services.contract.envelope import encode_envelope, partition_of
 from services.contract.generation import Generation
 from services.contract.ids import born_ms, new_event_id
+from services.contract.mentions import encode_mentions
 from services.database import locks
 from services.database.engine import connected
 from services.eventlog.appender import Appender
@@ -51,7 +52,7 @@ select channel_id, position, event_id::text, (extract(epoch from created_at) * 1
 
 _CLOCKS: Final = "select partition, now_ms from log_partitions where epoch = $1"
 
-_BODIES: Final = "select position, sender_id, body from outbox where position = any($1::bigint[])"
+_BODIES: Final = "select position, sender_id, body, mentions from outbox where position = any($1::bigint[])"
 
 # One statement sees one moment: if the row is there when the stored clock is past the id's expiry, its event is not
 # stored, and the log holds no copy below the stored position; above it every copy is expired.
@@ -127,24 +128,28 @@ class EventsHalf:
             some = appends[start : start + BODIES_AT_ONCE]
             positions = [append.row.position for append in some]
             bodies = {
-                position: (sender, body)
-                for position, sender, body in await connection.fetch(_BODIES, positions)
+                position: (sender, body, mentions)
+                for position, sender, body, mentions in await connection.fetch(_BODIES, positions)
             }
             for append in some:
                 self._append(append, bodies.get(append.row.position), appender, woken)
 
     def _append(
-        self, action: Append, content: tuple[str, bytes] | None, appender: Appender, woken: asyncio.Event
+        self,
+        action: Append,
+        content: tuple[str, bytes, list[str]] | None,
+        appender: Appender,
+        woken: asyncio.Event,
     ) -> None:
         row = action.row
         if content is None:  # stored and deleted since the snapshot; the next one will not show it
             self._schedule.done(row, False, time.monotonic())
             return
-        sender, body = content
+        sender, body, mentions = content
+        header = encode_envelope(row.channel, sender, row.event_id, _wall_ms())
+        more = [encode_mentions(mentions)] if mentions else []
         try:
-            appended = appender.append(
-                row.channel, encode_envelope(row.channel, sender, row.event_id, _wall_ms()), body
-            )
+            appended = appender.append(row.channel, header, body, *more)
         except Overloaded:
             self._schedule.done(row, False, time.monotonic())
             return

@@ -14,6 +14,7 @@ from services.contract.envelope import (
     partition_of,
 )
 from services.contract.ids import born_ms, new_entity_id, new_event_id
+from services.contract.mentions import encode_mentions
 from services.eventlog.records import read_record
 
 CHANNEL, SENDER = new_entity_id("ch"), new_entity_id("usr")
@@ -65,3 +66,18 @@ def test_no_envelope_is_skipped(headers: list[tuple[str, bytes | None]]) -> None
 def test_two_envelopes_are_skipped() -> None:
     header = encode_envelope(CHANNEL, SENDER, new_event_id(), 1)
     assert read_record(0, 1, 0, 0, [header, header], b"{}").envelope is None
+
+
+def test_the_mentions_beside_the_envelope_are_read_and_rubbish_is_nobody() -> None:
+    envelope = encode_envelope(CHANNEL, SENDER, new_event_id(), 1)
+    partition = partition_of(CHANNEL, 8)
+
+    def mentions(*headers: tuple[str, bytes | None]) -> tuple[str, ...]:
+        record = read_record(partition, 8, 0, 0, [envelope, *headers], b"{}")
+        assert record.envelope is not None
+        return record.mentions
+
+    assert mentions() == ()
+    assert mentions(encode_mentions([SENDER])) == (SENDER,)
+    for rubbish in (None, b"", b"{}", b'["x"]', b"\xff", b"[" * 10_000, encode_mentions([SENDER] * 1_001)[1]):
+        assert mentions(("mentions", rubbish)) == ()

@@ -6,12 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract.envelope import Envelope, digest_of
-from services.contract.events import MessagePosted, encode_event
+from services.contract.events import (
+    Event,
+    MessageDeleted,
+    MessageEdited,
+    MessagePosted,
+    MessageRedacted,
+    encode_event,
+)
 from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import LastRecord, Sequencer
-from services.persister.fold import Batch, PartitionFold, fold
+from services.persister.fold import Batch, Key, PartitionFold, fold, needed, project
+from services.projection import Message, Numbered
+from tests.unit.projection.histories import History, histories
+from tests.unit.projection.histories import fold as whole
 
 GENERATION = Generation(epoch=3)
 CHANNEL, OTHER = sorted((new_entity_id("ch"), new_entity_id("ch")))
@@ -50,7 +60,7 @@ def test_events_messages_heads_and_position() -> None:
         (CHANNEL, 2, "new", second.value, False),
         (OTHER, 1, "message.posted", third.value, False),
     ]
-    assert {key: message.text for key, message in batch.messages.items()} == {
+    assert {key: message.text for key, message in project(batch, {}).changed.items()} == {
         (CHANNEL, 1): "a",
         (OTHER, 1): "b",
     }
@@ -93,7 +103,7 @@ def test_a_body_that_cannot_be_projected_is_stored_with_a_marker_and_stops_nothi
     assert [event.body for event in batch.events] == bodies
     assert [event.unprojected for event in batch.events] == [True, True, True, False, False]
     assert batch.unprojected == 3
-    assert [message.text for message in batch.messages.values()] == ["fine"]
+    assert [message.text for message in project(batch, {}).changed.values()] == ["fine"]
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.binary())
@@ -112,6 +122,54 @@ def test_several_partitions_share_a_batch() -> None:
     batch = fold(partitions, {1: [record(0, posted())._replace(partition=1)], 0: [late]})
     assert [position.partition for position in batch.positions] == [0, 1]
     assert batch.oldest_ms == NOW
+
+
+@given(histories, st.lists(st.integers(1, 5)))
+def test_states_are_the_same_however_the_log_is_cut_into_batches(history: History, cuts: list[int]) -> None:
+    table: dict[Key, Message] = {}
+    mentions: set[tuple[str, str, int]] = set()
+    rest = list(history)
+    for size in [*cuts, len(rest) + 1]:
+        batch = Batch(typed=rest[:size])
+        rest = rest[size:]
+        known = {key: table[key] for key in needed(batch) if key in table}
+        projection = project(batch, known)
+        table.update(projection.changed)
+        assert mentions.isdisjoint(projection.addressed)
+        assert mentions.issuperset(projection.unaddressed)
+        mentions = (mentions - set(projection.unaddressed)) | set(projection.addressed)
+    states = whole(history)
+    assert {seq: state for (_, seq), state in table.items()} == states
+    assert mentions == {
+        (user, state.channel, seq)
+        for seq, state in states.items()
+        for user in state.mentions
+        if user != state.sender
+    }
+
+
+def test_a_batch_of_messages_alone_asks_for_no_states() -> None:
+    batch = fold({0: new_fold()}, {0: [record(n, posted()) for n in range(3)]})
+    assert needed(batch) == set()
+
+
+def test_what_is_deleted_is_redacted_with_its_edits_also_those_that_come_later() -> None:
+    def batch_of(first: int, *events: Event) -> Batch:
+        typed = [
+            (Numbered(CHANNEL, seq, new_event_id(), SENDER, NOW), event)
+            for seq, event in enumerate(events, first)
+        ]
+        return Batch(typed=typed)
+
+    at_once = batch_of(1, MessagePosted(text="a", thread=7), MessageDeleted(target=1, thread=7))
+    projection = project(at_once, {})
+    tombstone = encode_event(MessageRedacted(was="message.posted", thread=7))
+    assert projection.redacted == {(CHANNEL, 1): tombstone}
+    assert projection.gone == {(CHANNEL, 1)}
+    late = batch_of(3, MessageEdited(target=1, text="b"))
+    assert needed(late) == {(CHANNEL, 1)}
+    after = project(late, projection.changed)
+    assert (after.changed, after.redacted, after.gone) == ({}, {}, {(CHANNEL, 1)})
 
 
 def test_nothing_read_is_nothing_written() -> None:
