@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from markdown_it.token import Token
 
-from services.markup.parser import PARSER
+from services.markup.parser import parse
 
 
 class Mentions(NamedTuple):
@@ -34,7 +34,7 @@ def mentions_of(text: str) -> Mentions:
     users: dict[str, None] = {}
     groups: dict[str, None] = {}
     everybody: set[str] = set()
-    for token in _tokens(PARSER.parse(text)):
+    for token in _tokens(parse(text)):
         if token.type == "mention":
             if token.meta["user"] is not None:
                 users[token.meta["user"]] = None

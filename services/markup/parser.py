@@ -11,9 +11,13 @@ from typing import Final
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
 
 MAX_NESTING: Final = 20
 """How deep blocks and inline marks may be nested; what is deeper is text, or left out of the tree."""
+
+MAX_BRACKETS: Final = 500
+"""A text with more `[` than this has no `[links](...)`: looking for them takes time with the square of their number."""
 
 TOKEN: Final = re.compile(r"<(?:@(usr_[0-9a-f]{32})|!(channel|here)|!group:(grp_[0-9a-f]{32}))>")
 
@@ -31,6 +35,11 @@ def _token(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def parse(text: str) -> list[Token]:
+    """markdown-it's tokens; a function of the text alone."""
+    return (_PARSER if text.count("[") <= MAX_BRACKETS else _WITHOUT_LINKS).parse(text)
+
+
 def _make() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": MAX_NESTING})
     parser.disable(["html_block", "html_inline", "image", "reference"])
@@ -39,4 +48,5 @@ def _make() -> MarkdownIt:
     return parser
 
 
-PARSER: Final = _make()
+_PARSER: Final = _make()
+_WITHOUT_LINKS: Final = _make().disable("link")
