@@ -29,6 +29,7 @@ from services.contract.events import (
     shown_body,
 )
 from services.contract.internal import AppendReply, AppendRequest, Problem
+from services.contract.notices import NOTICE_KINDS, addressed, decode_notice, encode_notice
 from services.runtime.admin import Readiness, admin_routes
 
 MAX_BODY = 256 * 1024
@@ -94,7 +95,8 @@ class InternalApi:
             return problem("invalid_request", str(error))
         except RecursionError:
             return problem("invalid_request", "nested too deep")
-        value = normal(bytes(wanted.event))
+        is_notice = wanted.channel in node.state.directory.stream_names
+        value = (normal_notice if is_notice else normal)(bytes(wanted.event))
         if value is None:
             return problem("invalid_request", "`event` breaks the shape of its type")
         waiter = _Answered()
@@ -148,7 +150,17 @@ def normal(event: bytes) -> bytes | None:
     if not isinstance(read, UnknownEvent):
         return encode_event(read)
     kind = shown_body(event)[0]
-    return None if kind == "unreadable" or kind in _KNOWN else event
+    return None if kind == "unreadable" or kind in _KNOWN or kind in NOTICE_KINDS else event
+
+
+def normal_notice(notice: bytes) -> bytes | None:
+    """The same for what goes into a stream of notices; None also for what addresses nobody."""
+    if addressed(notice) is None:
+        return None
+    try:
+        return encode_notice(decode_notice(notice))
+    except msgspec.DecodeError:
+        return None if shown_body(notice)[0] in NOTICE_KINDS else notice
 
 
 async def _read(request: Request) -> bytes | None:

@@ -44,6 +44,18 @@ class NodeCollector(Collector):
                 "Records without a well-formed envelope, or in a wrong partition.",
             ),
             ("events", counts.events, "Events numbered and made ready to be shown."),
+            ("notices", counts.notices, "Notices numbered, whomever they address."),
+            ("shown_notices", state.notices.shown, "Notices shown live, counted once for each connection."),
+            (
+                "replayed_notices",
+                state.notices.replayed,
+                "Notices shown from memory, to those who resumed or were behind.",
+            ),
+            (
+                "notice_gaps",
+                state.notices.gaps,
+                "Times a client was told that notices are no longer held here.",
+            ),
             ("deliveries", delivered.deliveries, "Events shown live, counted once for each connection."),
             ("writes", delivered.writes, "Writes that carried them: one for each connection and batch."),
             (
@@ -135,6 +147,7 @@ class NodeCollector(Collector):
             ("sends_under_way", len(state.sends), "Sends that wait for the verdict of this node's fold."),
             ("parked_sends", state.parked, "Sends that wait for the directory."),
             ("ring_bytes", state.ring.bytes, "Memory taken by recent events."),
+            ("notice_bytes", state.notices.ring.bytes, "Memory taken by recent notices."),
             ("ring_events", len(state.ring), "Recent events held for those who come back."),
             (
                 "held",

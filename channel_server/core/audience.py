@@ -29,10 +29,23 @@ class Subscriber:
     pending     bytes that its next write begins with, often shared with others; None while it is behind
     lag         the channels in which it is not live, by id
     unresolved  channels it named when it resumed without being a member: the last seq it named
+    stream      of the notices of its workspace; empty before it is admitted
+    notices     up to where it has been shown its notices while it lags in them; None while it does not
     granted     bytes that this side wrote at once and unasked (its `welcome`), until it has drained: no slowness of its own
     """
 
-    __slots__ = ("behind_since", "granted", "lag", "link", "pending", "scheduled", "unresolved", "user")
+    __slots__ = (
+        "behind_since",
+        "granted",
+        "lag",
+        "link",
+        "notices",
+        "pending",
+        "scheduled",
+        "stream",
+        "unresolved",
+        "user",
+    )
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -43,6 +56,8 @@ class Subscriber:
         self.scheduled = False
         self.behind_since = 0.0
         self.granted = 0
+        self.stream = ""
+        self.notices: int | None = None
 
 
 class Audience:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from channel_server.websocket.framing import prepare_text
-from services.contract.frames import Closed, Gap, Opened, Pong, ServerFrame, encode_frame
+from services.contract.frames import Closed, Gap, NoticesGap, Opened, ServerFrame, encode_frame
 
 
 class _Numbered(msgspec.Struct, frozen=True):
@@ -48,4 +48,16 @@ def gap_frame(channel: str, first: int, last: int) -> bytes:
     return prepared(Gap(channel=channel, from_=first, to=last))
 
 
-PONG = prepared(Pong())
+def notice_frame(seq: int, id: str, sender: str, at: int, notice: bytes) -> bytes:
+    """A `NoticeFrame`, ready for the wire, by hand for the same reasons. `notice`: `contract.notices.Addressed.body`."""
+    head = f'{{"type":"notice","seq":{seq},"id":"{id}","sender":"{sender}","at":{at},"notice":'
+    return prepare_text(b"%b%b}" % (head.encode("ascii"), notice))
+
+
+def notices_gap_frame(first: int, last: int) -> bytes:
+    return prepared(NoticesGap(from_=first, to=last))
+
+
+def pong_frame(notices: int) -> bytes:
+    """`notices`: the client has been shown its notices up to here."""
+    return prepare_text(b'{"type":"pong","notices":%d}' % notices)

@@ -54,11 +54,12 @@ class DeliveryCounts:
 class NodeCounts:
     """What the node has done since it began."""
 
-    __slots__ = ("events", "malformed", "records", "verdict_seconds", "verdicts")
+    __slots__ = ("events", "malformed", "notices", "records", "verdict_seconds", "verdicts")
 
     def __init__(self) -> None:
         self.records = 0
         self.malformed = 0
         self.events = 0
+        self.notices = 0
         self.verdicts = [0] * len(Kind)
         self.verdict_seconds = Durations()

@@ -23,6 +23,7 @@ from channel_server.core.compose import closed_frame, gap_frame, opened_frame
 from channel_server.core.counts import DeliveryCounts
 from channel_server.core.directory import Directory, MembershipChanged, User
 from channel_server.core.limits import Limits
+from channel_server.core.noticeboard import Noticeboard, NoticeRing
 from channel_server.core.ring import Ring, Stretch
 
 _NOT_OPEN: Final = -1
@@ -36,7 +37,12 @@ class Delivery:
     """All subscribers of a node. `head_of(channel)` is the last seq that was published (0: none)."""
 
     def __init__(
-        self, ring: Ring, directory: Directory, head_of: Callable[[str], int], limits: Limits
+        self,
+        ring: Ring,
+        directory: Directory,
+        head_of: Callable[[str], int],
+        limits: Limits,
+        board: Noticeboard | None = None,
     ) -> None:
         self._ring = ring
         self._directory = directory
@@ -52,6 +58,7 @@ class Delivery:
         self.held = False
         """While set, nothing is shown; connections fall behind without being so."""
         self.counts = DeliveryCounts()
+        self.board = board or Noticeboard(NoticeRing(0), head_of)
 
     # --- coming and going -------------------------------------------------------------------------------------
 
@@ -86,6 +93,7 @@ class Delivery:
         if user is None:
             return
         subscriber.user = None
+        self.board.leave(subscriber)
         of_user = self._of_user[user.id]
         of_user.remove(subscriber)
         if not of_user:
@@ -139,7 +147,7 @@ class Delivery:
             head = shown + len(frames)
             for subscriber in [s for s in audience.ahead if s.lag[channel].last <= head]:
                 audience.ahead.discard(subscriber)
-                self._schedule(subscriber)
+                self.schedule(subscriber)
         return changes
 
     def _show(self, channel: str, shown: int, frames: Sequence[bytes]) -> None:
@@ -173,6 +181,16 @@ class Delivery:
             assert subscriber.user is not None
             live.discard(subscriber)
             self._lag(subscriber, channel, Lag(shown, subscriber.user.memberships[channel]))
+
+    def put(self, subscriber: Subscriber, frame: bytes) -> bool:
+        """Show a frame with the next `flush`. False: not now, because it is behind or everything is held."""
+        pending = subscriber.pending
+        if pending is None or self.held:
+            return False
+        if not pending:
+            self._touched.append(subscriber)
+        subscriber.pending = pending + frame if pending else frame
+        return True
 
     def flush(self) -> bool:
         """Write to the next `Limits.slice` connections, one write each. True while there are more."""
@@ -230,8 +248,8 @@ class Delivery:
             subscriber.granted = 0
             self.behind.discard(subscriber)
             self.counts.drained += 1
-            if subscriber.lag:
-                self._schedule(subscriber)
+            if subscriber.lag or subscriber.notices is not None:
+                self.schedule(subscriber)
 
     @property
     def has_laggards(self) -> bool:
@@ -255,8 +273,8 @@ class Delivery:
         """One write of about `Limits.chunk` bytes at most; gives its size."""
         parts: list[bytes] = [subscriber.pending] if subscriber.pending else []
         subscriber.pending = b""
-        room = self._limits.chunk
-        unfinished = False
+        room = self._limits.chunk - self.board.advance(subscriber, self._limits.chunk, parts)
+        unfinished = self.board.lags(subscriber)
         for channel in list(subscriber.lag):
             if room <= 0:
                 unfinished = True
@@ -275,7 +293,7 @@ class Delivery:
                 self.fall_behind(subscriber)
                 return size
         if unfinished:
-            self._schedule(subscriber)
+            self.schedule(subscriber)
         return size
 
     def _advance(
@@ -334,9 +352,7 @@ class Delivery:
             audience = self._audiences.get(channel)
             is_live = audience is not None and subscriber in audience.live
             if channel in subscriber.lag:
-                self._schedule(
-                    subscriber
-                )  # settled there: closed, and opened at the head when a member again
+                self.schedule(subscriber)  # settled there: closed, and opened at the head when a member again
             elif member and channel in subscriber.unresolved:
                 # The directory is late: a member all along, who resumes. A member event: one from here on.
                 resumes = change.after if head is None else _NEVER
@@ -373,7 +389,7 @@ class Delivery:
 
     def _lag(self, subscriber: Subscriber, channel: str, lag: Lag) -> None:
         subscriber.lag[channel] = lag
-        self._schedule(subscriber)
+        self.schedule(subscriber)
 
     def _caught_up(self, subscriber: Subscriber, channel: str, live: bool) -> None:
         del subscriber.lag[channel]
@@ -384,7 +400,8 @@ class Delivery:
         else:
             self._drop_if_empty(channel, audience)
 
-    def _schedule(self, subscriber: Subscriber) -> None:
+    def schedule(self, subscriber: Subscriber) -> None:
+        """Have `catch_up` look at it, unless it is behind."""
         if not subscriber.scheduled and subscriber.pending is not None:
             subscriber.scheduled = True
             self._ready.append(subscriber)

@@ -24,6 +24,7 @@ from services.contract.directory import (
     WorkspaceRecord,
 )
 from services.contract.events import MAX_TEXT
+from services.contract.notices import notices_channel
 
 Membership = int
 """version * 2 + (1 if a member): one small number, and equal exactly when nothing has changed. 0: unknown."""
@@ -108,6 +109,10 @@ def member_key(channel: str, user_id: str) -> str:
 class Directory:
     def __init__(self) -> None:
         self.users: dict[str, User] = {}
+        self.streams: dict[str, str] = {}
+        """The stream of notices of each workspace that anybody is known of, by the workspace's id."""
+        self.stream_names: set[str] = set()
+        """Those streams: channels of the log that are no channels to anybody."""
         self.keys: dict[str, Ed25519PublicKey] = {}
         """The active public keys by kid: what tokens are checked with."""
         self.groups: dict[str, Group] = {}
@@ -237,6 +242,9 @@ class Directory:
             return None
         user.version, user.active, user.workspace_id = record.version, record.active, record.workspace_id
         user.role = record.role
+        if record.workspace_id not in self.streams and record.workspace_id.startswith("ws_"):
+            stream = self.streams[record.workspace_id] = notices_channel(record.workspace_id)
+            self.stream_names.add(stream)
         return UserChanged(record.id, record.active)
 
     def _set_key(self, record: KeyRecord) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
 from channel_server.core.audience import Subscriber, Turn
-from channel_server.core.compose import event_frame
+from channel_server.core.compose import event_frame, notice_frame
 from channel_server.core.counts import NodeCounts
 from channel_server.core.directory import SessionRevoked, UserChanged, WorkspaceChanged, member_key
 from channel_server.core.limits import Limits
+from channel_server.core.noticeboard import Told
 from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Link, Log
 from channel_server.core.posting import post, with_original_time
@@ -22,7 +23,9 @@ from channel_server.core.sends import Answer, Outgoing, Refusal, Waiter
 from channel_server.core.session import Phase, Session
 from channel_server.core.state import FRESH, PROVEN, State
 from services.contract.directory import DirectoryRecord
+from services.contract.envelope import Envelope
 from services.contract.events import MembersAdded, MembersRemoved, read_event, shown_body
+from services.contract.notices import NOTICE_KINDS, addressed
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, Sequencer
 
@@ -41,6 +44,13 @@ class _Run:
         self.shown = shown
         self.frames: list[bytes] = []
         self.turns: list[Turn] = []
+
+
+def _told(seq: int, envelope: Envelope, at: int, value: bytes | None) -> Told:
+    notice = addressed(value)
+    if notice is None:
+        return Told(seq, b"", frozenset())
+    return Told(seq, notice_frame(seq, envelope.id, envelope.sender, at, notice.body), notice.user_ids)
 
 
 class Node:
@@ -111,8 +121,10 @@ class Node:
         """
         state, counts = self.state, self.counts
         apply = state.numbering.sequencers[partition].apply
-        ring, sends = state.ring, state.sends
+        sends = state.sends
+        streams = state.directory.stream_names
         runs: dict[str, _Run] = {}
+        notices: dict[str, list[Told]] = {}
         decided: list[tuple[list[Outgoing], Answer]] = []
         for record in records:
             counts.records += 1
@@ -125,21 +137,20 @@ class Node:
             channel, seq = envelope.channel, verdict.seq
             if verdict.kind is Kind.NUMBERED and seq is not None:
                 kind, body = shown_body(record.value)
-                frame = event_frame(channel, seq, envelope.id, envelope.sender, verdict.now, body)
-                ring.add(channel, seq, frame)
-                run = runs.get(channel)
-                if run is None:
-                    run = runs[channel] = _Run(seq - 1)
-                if kind in _MEMBER_EVENTS:
-                    event = read_event(body)
-                    if isinstance(event, MembersAdded | MembersRemoved):
-                        added = isinstance(event, MembersAdded)
-                        run.turns.append(Turn(len(run.frames), event.user_ids, event.version, added))
-                run.frames.append(frame)
+                is_notice = channel in streams
+                if is_notice or kind in NOTICE_KINDS:
+                    told = _told(seq, envelope, verdict.now, record.value)
+                    state.notices.ring.add(channel, told)
+                    notices.setdefault(channel, []).append(told)
+                if not is_notice:
+                    self._take_event(runs, channel, seq, envelope, verdict.now, kind, body)
             if sends:
                 judged = sends.judged(channel, envelope.sender, envelope.id, record.digest, verdict)
                 if judged is not None:
                     decided.append(judged)
+        for stream, told_now in notices.items():
+            counts.notices += len(told_now)
+            state.notices.publish(stream, told_now, state.delivery)
         for channel, run in runs.items():
             counts.events += len(run.frames)
             for change in state.delivery.publish(channel, run.shown, run.frames, run.turns):
@@ -151,6 +162,28 @@ class Node:
             for outgoing in answered:
                 counts.verdict_seconds.observe(begun_by_now - outgoing.deadline)
                 outgoing.answer(with_original_time(state, outgoing.channel, answer))
+
+    def _take_event(
+        self,
+        runs: dict[str, _Run],
+        channel: str,
+        seq: int,
+        envelope: Envelope,
+        at: int,
+        kind: str,
+        body: bytes,
+    ) -> None:
+        frame = event_frame(channel, seq, envelope.id, envelope.sender, at, body)
+        self.state.ring.add(channel, seq, frame)
+        run = runs.get(channel)
+        if run is None:
+            run = runs[channel] = _Run(seq - 1)
+        if kind in _MEMBER_EVENTS:
+            event = read_event(body)
+            if isinstance(event, MembersAdded | MembersRemoved):
+                added = isinstance(event, MembersAdded)
+                run.turns.append(Turn(len(run.frames), event.user_ids, event.version, added))
+        run.frames.append(frame)
 
     def post(self, channel: str, sender: str, id: str, value: bytes, waiter: Waiter) -> Refusal | None:
         """Append an event for somebody who may do this (the internal API); None: the waiter will be answered."""

@@ -17,7 +17,7 @@ import msgspec
 
 from channel_server.core.admission import Admitted, Denied, NotYet, admit
 from channel_server.core.audience import Subscriber
-from channel_server.core.compose import PONG, prepared
+from channel_server.core.compose import pong_frame, prepared
 from channel_server.core.limits import TokenBucket
 from channel_server.core.ports import Link
 from channel_server.core.sending import Sending
@@ -32,6 +32,7 @@ from services.contract.frames import (
     Connect,
     Error,
     Ping,
+    Pong,
     Reconnect,
     Refused,
     Reset,
@@ -135,9 +136,16 @@ class Session(Subscriber):
         if isinstance(frame, Send):
             self._send(frame, now)
         elif isinstance(frame, Ping):
-            self._state.delivery.write(self, PONG)
+            self._pong()
         else:
             self._begin_connect(frame, now)
+
+    def _pong(self) -> None:
+        state = self._state
+        if self.phase is Phase.LIVE:
+            state.delivery.write(self, pong_frame(state.notices.position(self)))
+        else:
+            self._write(Pong())
 
     def _refuse_pace(self, message: str, pause: float, because: str, now: float) -> None:
         if self._refusals.take(now):
@@ -224,9 +232,10 @@ class Session(Subscriber):
             self._user_bucket = TokenBucket(state.limits.user_rate, state.limits.user_burst, now)
             state.user_buckets[user.id] = self._user_bucket
         named = {}
+        noticed = None
         if frame.resume is not None:
             if frame.resume.epoch == state.epoch:
-                named = frame.resume.channels
+                named, noticed = frame.resume.channels, frame.resume.notices
             else:
                 self._write(Reset(epoch=state.epoch))
         self.phase = Phase.LIVE
@@ -235,6 +244,7 @@ class Session(Subscriber):
         self._sending = Sending(state, user.id, self)
         state.by_session.setdefault(self.session_id, set()).add(self)
         heads = state.delivery.join(self, user, named)
+        notices = state.notices.join(self, state.directory.streams.get(user.workspace_id, ""), noticed)
         heartbeat_ms = round(state.limits.heartbeat * 1000)
         welcome = prepared(
             Welcome(
@@ -246,11 +256,14 @@ class Session(Subscriber):
                 first_heartbeat_ms=round(heartbeat_ms * state.rng.uniform(0.2, 1.0)),
                 heads=heads,
                 nodes=state.other_nodes,
+                notices=notices,
             )
         )
         state.delivery.write(self, welcome)
         if self.pending is None:
             self.granted = len(welcome)
+        if self.notices is not None:
+            state.delivery.schedule(self)
         if self.unresolved:
             deadline = now + state.limits.member_wait
             self._wait("unresolved", None, deadline, lambda _: state.delivery.settle_unresolved(self))

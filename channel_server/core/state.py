@@ -11,11 +11,15 @@ from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
 from channel_server.core.freshness import Freshness
 from channel_server.core.limits import Limits, TokenBucket
+from channel_server.core.noticeboard import Noticeboard, NoticeRing
 from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Log
 from channel_server.core.ring import Ring
 from channel_server.core.sends import Refusal, Sends
 from channel_server.core.waits import Waits
+
+NOTICES_SHARE = 8
+"""Recent notices may take this part of what recent events may, on top."""
 
 FRESH = "fresh"
 """The key in `Waits` that advances when the node need not hold any more."""
@@ -52,7 +56,8 @@ class State:
         self.numbering = numbering
         self.directory = Directory()
         self.ring = Ring(ring_bytes)
-        self.delivery = Delivery(self.ring, self.directory, numbering.head, limits)
+        self.notices = Noticeboard(NoticeRing(ring_bytes // NOTICES_SHARE), numbering.head)
+        self.delivery = Delivery(self.ring, self.directory, numbering.head, limits, self.notices)
         self.sends = Sends(limits.sends_per_node)
         self.waits = Waits()
         self.freshness = Freshness(limits)

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from services.contract import events, frames
+from services.contract import events, frames, notices
 
 ANNA: Final = "usr_0199d2a1b0c47d3e8f1a2b3c4d5e6f70"
 OMAR: Final = "usr_0199d2a1b0c47d3e8f1a2b3c4d5e6f71"
@@ -35,10 +35,22 @@ EVENTS: Final[tuple[events.Event, ...]] = (
     events.MembersRemoved(user_ids=[OMAR], version=1043),
 )
 
+NOTICES: Final[tuple[notices.Notice, ...]] = (
+    notices.AnnouncementPosted(text="Tea is at four", all=True),
+    notices.DirectOpened(channel=CHANNEL, user_ids=[OMAR]),
+    notices.InviteAccepted(user=OMAR, user_ids=[ANNA]),
+    notices.MentionMade(channel=CHANNEL, seq=42, user_ids=[ANNA]),
+    notices.ReadMoved(channel=CHANNEL, seq=42, head=44, user_ids=[ANNA]),
+    notices.ThreadRead(channel=CHANNEL, root=42, seq=44, head=44, user_ids=[ANNA]),
+    notices.ThreadFollowed(channel=CHANNEL, root=42, following=True, user_ids=[ANNA]),
+    notices.ProfileChanged(user=OMAR, all=True),
+    notices.PreferencesChanged(channel=CHANNEL, user_ids=[ANNA]),
+)
+
 CLIENT_FRAMES: Final[tuple[frames.ClientFrame, ...]] = (
     frames.Connect(
         token="eyJhbGciOiJFZERTQSIsImtpZCI6Ii4uLiJ9.eyJhdWQiOiJyZWFsdGltZSJ9.c2lnbmF0dXJl",  # noqa: S106 - an example
-        resume=frames.Resume(epoch=1, channels={CHANNEL: 41}),
+        resume=frames.Resume(epoch=1, channels={CHANNEL: 41}, notices=310),
         client="example/1.0",
     ),
     frames.Send(channel=CHANNEL, id=MESSAGE, text="Good morning 👋 صباح الخير"),
@@ -55,6 +67,7 @@ SERVER_FRAMES: Final[tuple[frames.ServerFrame, ...]] = (
         first_heartbeat_ms=11_340,
         heads={CHANNEL: 44},
         nodes=[OTHER_NODE],
+        notices=317,
     ),
     frames.EventFrame(
         channel=CHANNEL,
@@ -63,6 +76,13 @@ SERVER_FRAMES: Final[tuple[frames.ServerFrame, ...]] = (
         sender=ANNA,
         at=_AT,
         event=msgspec.Raw(events.encode_event(EVENTS[0])),
+    ),
+    frames.NoticeFrame(
+        seq=312,
+        id=MESSAGE,
+        sender=OMAR,
+        at=_AT,
+        notice=msgspec.Raw(msgspec.json.encode(notices.MentionMade(channel=CHANNEL, seq=42))),
     ),
     frames.Ack(channel=CHANNEL, id=MESSAGE, seq=42, at=_AT),
     frames.Refused(
@@ -75,8 +95,9 @@ SERVER_FRAMES: Final[tuple[frames.ServerFrame, ...]] = (
     frames.Opened(channel=CHANNEL, head=44),
     frames.Closed(channel=CHANNEL, last_seq=57),
     frames.Gap(channel=CHANNEL, from_=45, to=5_320),
+    frames.NoticesGap(from_=311, to=316),
     frames.Reset(epoch=2),
     frames.Reconnect(after_ms=2_700, nodes=[OTHER_NODE]),
     frames.Error(code="bad_frame", message="The frame is not JSON."),
-    frames.Pong(),
+    frames.Pong(notices=317),
 )

@@ -32,11 +32,15 @@ class _Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, 
 # --- client to server ---------------------------------------------------------------------------------------
 
 
-class Resume(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a client's view stands: the last seq it has of each channel, in this epoch of the log."""
+class Resume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a client's view stands: the last seq it has of each channel, in this epoch of the log.
+
+    `notices`: up to where it has been shown its notices; left out, it is shown those from now on.
+    """
 
     epoch: Seq
     channels: dict[ChannelId, Seq]
+    notices: Seq | None = None
 
 
 class Connect(_Frame, frozen=True, tag="connect"):
@@ -77,6 +81,7 @@ class Welcome(_Frame, frozen=True, tag="welcome"):
                     `opened` had come; one that it named is replayed up to here, or a `gap` says what is lacking
     heartbeat_ms    send `ping` this often; `first_heartbeat_ms` the first time (spread by jitter)
     nodes           WebSocket addresses of the other nodes, for reconnecting
+    notices         where the stream of notices stands: your position if `resume` named none
     """
 
     session: str
@@ -87,6 +92,7 @@ class Welcome(_Frame, frozen=True, tag="welcome"):
     first_heartbeat_ms: int
     heads: dict[str, int]
     nodes: list[str]
+    notices: int | None = None
 
 
 class EventFrame(_Frame, frozen=True, tag="event"):
@@ -147,6 +153,27 @@ class Gap(_Frame, frozen=True, tag="gap"):
     to: int
 
 
+class NoticeFrame(_Frame, frozen=True, tag="notice"):
+    """Something addressed to you, on all your devices. `seq` grows; the numbers between are notices of others.
+
+    `notice` is its body, told apart by `type` (contract.notices), without whom it addresses.
+    """
+
+    seq: int
+    id: str
+    sender: str
+    at: int
+    notice: msgspec.Raw
+
+
+class NoticesGap(_Frame, frozen=True, tag="notices_gap"):
+    """The node no longer holds the notices `from` .. `to` (both included), yours among them if there are any: fetch
+    them by REST. The stream goes on behind `to`."""
+
+    from_: int = msgspec.field(name="from")
+    to: int
+
+
 class Reset(_Frame, frozen=True, tag="reset"):
     """Your positions are of another epoch and mean nothing here: forget them and refetch by REST."""
 
@@ -169,10 +196,26 @@ class Error(_Frame, frozen=True, tag="error"):
 
 
 class Pong(_Frame, frozen=True, tag="pong"):
-    pass
+    """The answer to `ping`. `notices`: you have been shown every notice of yours up to this number."""
+
+    notices: int | None = None
 
 
-ServerFrame = Welcome | EventFrame | Ack | Refused | Opened | Closed | Gap | Reset | Reconnect | Error | Pong
+ServerFrame = (
+    Welcome
+    | EventFrame
+    | NoticeFrame
+    | Ack
+    | Refused
+    | Opened
+    | Closed
+    | Gap
+    | NoticesGap
+    | Reset
+    | Reconnect
+    | Error
+    | Pong
+)
 
 F = TypeVar("F")
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final, NamedTuple, get_args
 import msgspec
 from msgspec import Meta
 
-from services.contract.events import ChannelId, Text, UserId, shown_body
+from services.contract.events import ChannelId, Text, UnknownEvent, UserId, shown_body
 
 MAX_ADDRESSED: Final = 1_000
 """People that one notice may name."""
@@ -30,14 +30,10 @@ def notices_channel(workspace_id: str) -> str:
 
 
 class _Notice(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
-    """`user_ids` and `all`: whom it addresses, exactly one of the two."""
+    """`user_ids` and `all`: whom it addresses, exactly one of the two. Who is shown it is shown neither."""
 
     user_ids: Annotated[list[UserId], Meta(max_length=MAX_ADDRESSED)] = msgspec.field(default_factory=list)
     all: bool = False
-
-    def __post_init__(self) -> None:
-        if bool(self.user_ids) == self.all:
-            raise ValueError("a notice addresses either `user_ids` or `all`")
 
 
 class AnnouncementPosted(_Notice, frozen=True, tag="announcement.posted"):
@@ -144,16 +140,29 @@ _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def encode_notice(notice: Notice) -> bytes:
-    """The record's value."""
+    """The record's value. Raises ValueError for one that addresses nobody, or both people and everybody."""
+    if bool(notice.user_ids) == notice.all:
+        raise ValueError("a notice addresses either `user_ids` or `all`")
     return _encoder.encode(notice)
 
 
 def decode_notice(value: bytes) -> Notice:
-    """Raises msgspec.DecodeError for a kind or a shape that this release does not know."""
+    """A record's value. Raises msgspec.DecodeError for a kind or a shape that this release does not know."""
     try:
-        return _decoder.decode(value)
+        notice = _decoder.decode(value)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
+    if bool(notice.user_ids) == notice.all:
+        raise msgspec.ValidationError("a notice addresses either `user_ids` or `all`")
+    return notice
+
+
+def read_shown_notice(body: bytes) -> Notice | UnknownEvent:
+    """What somebody was shown (`Addressed.body`); `UnknownEvent` for a kind or a shape that this release does not know."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UnknownEvent(type=shown_body(body)[0])
 
 
 def addressed(value: bytes | None) -> Addressed | None:

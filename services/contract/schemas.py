@@ -45,6 +45,10 @@ def _components(types: Iterable[Any], template: str) -> tuple[list[Schema], dict
             # msgspec.Raw has no schema of its own: the body's is that of an event, now or in a later release.
             named[name]["properties"]["event"] = {"anyOf": [*event_kinds[0]["anyOf"], _LATER_EVENT]}
             named |= event_structs
+    if "NoticeFrame" in named:
+        notice_kinds, notice_structs = msgspec.json.schema_components([notices.Notice], ref_template=template)
+        named["NoticeFrame"]["properties"]["notice"] = {"anyOf": [*notice_kinds[0]["anyOf"], _LATER_NOTICE]}
+        named |= notice_structs
     return list(schemas), {name: _tidy(schema) for name, schema in sorted(named.items())}
 
 
@@ -54,6 +58,9 @@ _LATER_EVENT: Final[Schema] = {
     "properties": {"type": {"type": "string"}},
     "required": ["type"],
 }
+
+
+_LATER_NOTICE: Final[Schema] = _LATER_EVENT | {"description": "A kind of a later release."}
 
 
 def _tidy(schema: Schema) -> Schema:
@@ -99,7 +106,17 @@ def _operations(tag_of: Callable[[type], str]) -> dict[str, Schema]:
         return made
 
     f = frames
-    told = (f.EventFrame, f.Opened, f.Closed, f.Gap, f.Reset, f.Reconnect, f.Error)
+    told = (
+        f.EventFrame,
+        f.NoticeFrame,
+        f.Opened,
+        f.Closed,
+        f.Gap,
+        f.NoticesGap,
+        f.Reset,
+        f.Reconnect,
+        f.Error,
+    )
     return {
         "connect": operation(
             "receive", "The first message, within ten seconds.", [f.Connect], [f.Welcome, f.Error]

@@ -19,12 +19,14 @@ from services.contract.envelope import Envelope, digest_of, partition_of
 from services.contract.events import Event, encode_event
 from services.contract.generation import Generation
 from services.contract.ids import born_ms, new_event_id
+from services.contract.notices import Notice, encode_notice, notices_channel
 from services.contract.tokens import Audience, Claims, sign_token
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Sequencer
 from tests.unit.channel_server.fakes import FakeClock, FakeLink, FakeLog
 
-WORKSPACE = "ws_" + "0" * 32
+WORKSPACE = "ws_" + "f" * 32
+SENDER = "usr_" + "e" * 32
 GENERATION = Generation(epoch=7, partitions=2)
 KEY = Ed25519PrivateKey.generate()
 PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -51,13 +53,15 @@ class Client:
         self.frames += heard
         return heard
 
-    def connects(self, resume: Mapping[str, int] | None = None, **claims: Any) -> list[dict[str, Any]]:
+    def connects(
+        self, resume: Mapping[str, int] | None = None, notices: int | None = None, **claims: Any
+    ) -> list[dict[str, Any]]:
         frame: dict[str, object] = {
             "type": "connect",
             "token": self.world.token(self.user, self.session_id, **claims),
         }
-        if resume is not None:
-            frame["resume"] = {"epoch": GENERATION.epoch, "channels": dict(resume)}
+        if resume is not None or notices is not None:
+            frame["resume"] = {"epoch": GENERATION.epoch, "channels": dict(resume or {}), "notices": notices}
         return self.says(frame)
 
     def ended(self) -> int | None:
@@ -94,9 +98,9 @@ class World:
     def tell(self, *records: Any) -> None:
         self.node.directory_records(records)
 
-    def user(self, user: str, active: bool = True) -> None:
+    def user(self, user: str, active: bool = True, workspace: str = WORKSPACE) -> None:
         self.tell(
-            UserRecord(id=user, workspace_id=WORKSPACE, name="", active=active, version=next(self.versions))
+            UserRecord(id=user, workspace_id=workspace, name="", active=active, version=next(self.versions))
         )
 
     def member(self, channel: str, user: str, member: bool = True) -> int:
@@ -134,6 +138,10 @@ class World:
         record = LogRecord(partition, next(self.offsets[partition]), now, envelope, value, digest_of(value))
         self.node.records(partition, [record])
         self.settle()
+
+    def notice(self, notice: Notice, workspace: str = WORKSPACE) -> None:
+        """A notice comes along in the tail."""
+        self.append(notices_channel(workspace), SENDER, encode_notice(notice))
 
     def tail(self) -> None:
         """Everything that this node appended comes back."""
@@ -174,7 +182,7 @@ class World:
     def connected(self, user: str, session: str = "ses_1", **options: Any) -> Client:
         client = self.client(user, session)
         answer = client.connects(**options)
-        assert answer[-1]["type"] == "welcome", answer
+        assert "welcome" in types(answer), answer
         return client
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from services.contract import notices
+from services.contract.events import UnknownEvent
 from services.contract.ids import is_entity_id, new_entity_id
 
 ADA, BEN = new_entity_id("usr"), new_entity_id("usr")
@@ -22,10 +23,13 @@ def test_the_stream_of_a_workspace_has_the_shape_of_a_channel_and_no_others() ->
 
 
 def test_a_notice_names_people_or_everybody_and_never_both_or_neither() -> None:
-    for wrong in ({}, {"user_ids": [ADA], "all": True}, {"user_ids": []}, {"user_ids": [ADA] * 1001}):
+    wrongs: list[dict[str, object]] = [{}, {"user_ids": [ADA], "all": True}, {"user_ids": []}]
+    for wrong in [*wrongs, {"user_ids": [ADA] * 1001}]:
         body = json.dumps({"type": "announcement.posted", "text": "x", **wrong}).encode()
         with pytest.raises(msgspec.DecodeError):
             notices.decode_notice(body)
+    with pytest.raises(ValueError, match="either"):
+        notices.encode_notice(notices.AnnouncementPosted(text="x"))
 
 
 def test_what_is_shown_says_nothing_of_who_else_is_addressed() -> None:
@@ -36,6 +40,7 @@ def test_what_is_shown_says_nothing_of_who_else_is_addressed() -> None:
     assert shown.addresses(ADA)
     assert not shown.addresses(new_entity_id("usr"))
     assert json.loads(shown.body) == {"type": "announcement.posted", "text": "Tea"}
+    assert notices.read_shown_notice(shown.body) == notices.AnnouncementPosted(text="Tea")
 
 
 def test_everybody_is_addressed_by_all() -> None:
@@ -49,6 +54,7 @@ def test_a_kind_of_a_later_release_reaches_whom_it_addresses() -> None:
     assert shown is not None
     assert (shown.kind, shown.user_ids) == ("moon.risen", frozenset({ADA}))
     assert json.loads(shown.body) == {"type": "moon.risen", "full": True}
+    assert notices.read_shown_notice(shown.body) == UnknownEvent(type="moon.risen")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from services.contract import codes, events, frames
+from services.contract import codes, events, frames, notices
 from services.contract.internal import Problem
 
 PAGE = Path(__file__).parents[3] / "docs" / "protocol.md"
@@ -50,6 +50,8 @@ def decode(example: Example) -> object:
             return frames.decode_server_frame(example.text)
         case "event":
             return events.read_event(example.text.encode())
+        case "notice":
+            return notices.read_shown_notice(example.text.encode())
         case "problem":
             return msgspec.json.decode(example.text, type=Problem)
     pytest.fail(f"line {example.line}: no example is labelled {example.kind}")
@@ -80,7 +82,7 @@ def test_no_example_has_a_field_that_the_contract_does_not_know(example: Example
 def test_there_is_an_example_of_every_frame_and_event() -> None:
     assert every_json_fence_is_labelled()
     shown = {type(decode(example)) for example in EXAMPLES}
-    for union in (frames.ClientFrame, frames.ServerFrame, events.Event):
+    for union in (frames.ClientFrame, frames.ServerFrame, events.Event, notices.Notice):
         assert set(union.__args__) <= shown
 
 
