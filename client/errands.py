@@ -18,6 +18,7 @@ from client.buffer import ReceiveBuffer
 from client.effects import Effect
 from client.errors import ApiError, LockstepError, NotLoggedIn, Unreachable
 from client.model import CatchingUp
+from client.noticed import NOTICES
 from client.rest import RestClient
 from client.search import find_in_history
 from client.session import Session
@@ -40,6 +41,11 @@ class _Waited(NamedTuple):
 
 class _Hopeless(Exception):
     """History will not give these events; the message says why."""
+
+
+def _same_epoch(epoch: int, lacking: Lacking) -> None:
+    if epoch != lacking.epoch:
+        raise _Hopeless(f"History is of epoch {epoch}, and they are of epoch {lacking.epoch}.")
 
 
 class Errands:
@@ -107,7 +113,7 @@ class Errands:
         left = max(_ONE_TRY_S, self._fill_within_s - waited())
         try:
             async with asyncio.timeout(left):
-                page = await self._rest.events(channel, after=lacking.after, limit=_GAP_PAGE, at_least=upto)
+                effects = await self._fetch(channel, lacking, upto)
         except TimeoutError:
             return Unreachable(f"No answer from {self._rest.base_url}.")
         except ApiError as error:
@@ -116,13 +122,23 @@ class Errands:
             return error
         except LockstepError as error:
             return error
-        if page.epoch != lacking.epoch:
-            raise _Hopeless(f"History is of epoch {page.epoch}, and they are of epoch {lacking.epoch}.")
+        self._apply(effects)
+        return None
+
+    async def _fetch(self, channel: str, lacking: Lacking, upto: int) -> Iterable[Effect]:
+        """Raises _Hopeless when the answer brings nothing nearer, and what the call raises."""
+        if channel == NOTICES:
+            noticed = await self._rest.notices(after=lacking.after, at_least=upto)
+            _same_epoch(noticed.epoch, lacking)
+            if noticed.position <= lacking.after:
+                raise _Hopeless(f"The notices go up to {noticed.head}, not to {lacking.after + 1}.")
+            return self._session.filled_notices(noticed.epoch, noticed.position, noticed.notices)
+        page = await self._rest.events(channel, after=lacking.after, limit=_GAP_PAGE, at_least=upto)
+        _same_epoch(page.epoch, lacking)
         effects = self._session.filled(channel, page.epoch, page.events)
         if not effects:
             raise _Hopeless(f"History goes up to {page.head} and does not have {lacking.after + 1}.")
-        self._apply(effects)
-        return None
+        return effects
 
     def _still(self, channel: str, lacking: Lacking) -> bool:
         """Whether this is what is lacking still: not fetched, closed or made void by somebody else meanwhile."""

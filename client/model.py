@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from services.contract.events import Event, MessagePosted, UnknownEvent, read_event
+from services.contract.notices import Notice, read_shown_notice
 
 Via = Literal["live", "replay", "gap", "history"]
 """How an event came: as it happened, replayed after a reconnect, fetched by REST into a gap, or read as history."""
@@ -98,7 +99,28 @@ class CatchingUp(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Shown = MessageEvent | ChannelEvent | Opened | Closed | Gap | Reset
+class Noticed(msgspec.Struct, frozen=True, kw_only=True):
+    """Something addressed to you. `notice`: `UnknownEvent` for what this release does not know; `raw`: its JSON."""
+
+    epoch: int
+    seq: int
+    id: str
+    sender: str
+    at: int
+    via: Via
+    raw: bytes
+    notice: Notice | UnknownEvent
+
+
+class NoticeGap(msgspec.Struct, frozen=True, kw_only=True):
+    """Notices between `first` and `last` (both included) may have been yours and could not be fetched, for `reason`."""
+
+    first: int
+    last: int
+    reason: str = ""
+
+
+Shown = MessageEvent | ChannelEvent | Opened | Closed | Gap | Reset | Noticed | NoticeGap
 
 
 class RawEvent(msgspec.Struct, frozen=True):
@@ -109,6 +131,30 @@ class RawEvent(msgspec.Struct, frozen=True):
     sender: str
     at: int
     event: msgspec.Raw
+
+
+class RawNotice(msgspec.Struct, frozen=True):
+    """A notice as REST gives it, in `GET /v1/me/notices`."""
+
+    seq: int
+    id: str
+    sender: str
+    at: int
+    notice: msgspec.Raw
+
+
+def shown_notice(epoch: int, seq: int, id: str, sender: str, at: int, raw: bytes, via: Via) -> Noticed:
+    """The typed notice for a body as it came over the wire."""
+    return Noticed(
+        epoch=epoch,
+        seq=seq,
+        id=id,
+        sender=sender,
+        at=at,
+        via=via,
+        raw=raw,
+        notice=read_shown_notice(raw),
+    )
 
 
 def shown_event(

@@ -14,7 +14,19 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from client.model import Ack, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
+from client.model import (
+    Ack,
+    ChannelEvent,
+    Closed,
+    Gap,
+    MessageEvent,
+    Noticed,
+    NoticeGap,
+    Opened,
+    Reset,
+    Shown,
+)
+from client.noticed import NOTICES
 
 _encoder = msgspec.json.Encoder()
 
@@ -79,6 +91,9 @@ class Recorder:
         self.write("rebirth", channel=channel, old_id=old_id, new_id=new_id)
 
     def lacks(self, channel: str, first: int, last: int) -> None:
+        if channel == NOTICES:
+            self.write("notices_gap", **{"from": first, "to": last})
+            return
         self.write("gap", channel=channel, **{"from": first, "to": last})
 
     def connected(
@@ -110,5 +125,18 @@ class Recorder:
             case Gap():
                 # It was written when it was announced, but has grown if too much came behind it.
                 self.lacks(event.channel, event.first, event.last)
+            case Noticed():
+                self.write(
+                    "notice",
+                    epoch=event.epoch,
+                    seq=event.seq,
+                    id=event.id,
+                    sender=event.sender,
+                    at=event.at,
+                    notice=msgspec.Raw(event.raw),
+                    via=event.via,
+                )
+            case NoticeGap():
+                self.lacks(NOTICES, event.first, event.last)
             case Reset():
                 self.write("reset", epoch=event.epoch)

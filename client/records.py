@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from client.model import RawEvent
+from client.model import RawEvent, RawNotice
 from services.contract.events import ChannelKind
 
 T = TypeVar("T")
@@ -127,6 +127,15 @@ class EventPage(_Record, frozen=True, kw_only=True):
     events: list[RawEvent]
     has_more_before: bool = False
     has_more_after: bool = False
+
+
+class NoticePage(_Record, frozen=True, kw_only=True):
+    """Your notices, ascending; everything up to `position` was looked at, of a stream that goes up to `head`."""
+
+    epoch: int
+    position: int
+    head: int
+    notices: list[RawNotice]
 
 
 class Message(_Record, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 from urllib.parse import quote
 
-from client.api import Api, tokens_of
+from client.api import tokens_of
 from client.model import ChannelEvent, MessageEvent, shown_event
 from client.records import (
     Changed,
@@ -28,6 +28,7 @@ from client.records import (
     Realtime,
     User,
 )
+from client.rest_realtime import RealtimeCalls
 from services.contract.ids import new_event_id
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ PAGE: int = 200
 """The most that one page of anything holds."""
 
 
-class RestClient(Api):
+class RestClient(RealtimeCalls):
     """Every endpoint of the REST API, as methods."""
 
     # --- logging in -------------------------------------------------------------------------------------------

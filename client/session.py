@@ -14,8 +14,11 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from client.effects import Effect, Leave
-from client.model import RawEvent
+from client.model import RawEvent, RawNotice
+from client.noticed import NOTICES, NoticeStream
 from client.sends import Found, Outgoing, Question, Sends
 from client.streams import Lacking, Streams
 from services.contract import frames
@@ -40,6 +43,7 @@ class Session:
         new_id: Callable[[int], str] = new_event_id,
     ) -> None:
         self._streams = Streams()
+        self._notices = NoticeStream()
         self._sends = Sends(rng=rng, new_id=new_id, pipeline=pipeline)
         self._server = (0, 0.0)  # the server's clock in Unix ms, at this monotonic time; known once connected
         self._connected = False
@@ -66,6 +70,11 @@ class Session:
     def cursors(self) -> dict[str, int]:
         """The last seq shown, of every open channel."""
         return dict(self._streams.cursors)
+
+    @property
+    def notices(self) -> int | None:
+        """All notices up to this number have been shown; None before the first connection."""
+        return self._notices.cursor
 
     @property
     def unsettled(self) -> list[tuple[int, str, str]]:
@@ -115,7 +124,11 @@ class Session:
         """The first frame of a new connection."""
         self._welcome_by = now + WELCOME_S
         self._reading = True
-        return frames.Connect(token=token, resume=self._streams.resume(), client=client)
+        notices = self._notices.resume()
+        resume = self._streams.resume()
+        if resume is not None and notices is not None:
+            resume = msgspec.structs.replace(resume, notices=notices)
+        return frames.Connect(token=token, resume=resume, client=client)
 
     def received(self, frame: frames.ServerFrame, now: float) -> Sequence[Effect]:
         """Judge one frame. After an unplanned `Leave` nothing more of this connection may be given in."""
@@ -127,7 +140,13 @@ class Session:
                 return self._sends.acked(frame, self._streams.epoch or 0)
             case frames.Refused():
                 return self._sends.refused(frame, now)
+            case frames.NoticeFrame():
+                return self._notices.notice(self.epoch or 0, frame) if not self.deaf else ()
+            case frames.NoticesGap():
+                return self._notices.gap(frame) if not self.deaf else ()
             case frames.Pong():
+                if not self.deaf:
+                    self._notices.pong(frame.notices)
                 return ()
             case frames.Welcome():
                 return self._welcomed(frame, now)
@@ -138,6 +157,7 @@ class Session:
             case frames.Gap():
                 return self._streams.gap(frame)
             case frames.Reset():
+                self._notices.forget()
                 return [*self._streams.reset(frame), *self._sends.log_replaced(now)]
             case frames.Reconnect():
                 self.nodes = tuple(frame.nodes) or self.nodes
@@ -156,6 +176,9 @@ class Session:
         self.user_id = frame.user
         self.nodes = tuple(frame.nodes)
         effects = self._streams.welcome(frame)
+        if replaced:
+            self._notices.forget()
+        self._notices.welcome(frame.notices)
         if replaced:
             effects += self._sends.log_replaced(now)
         return effects
@@ -211,20 +234,31 @@ class Session:
         self._connected = False
         self._welcome_by = None
         self._streams.disconnected()
+        self._notices.disconnected()
         self._sends.disconnected()
 
     # --- answers from REST ------------------------------------------------------------------------------------
 
     def lacking(self, channel: str) -> Lacking | None:
-        """What to fetch next for the gap in this channel; None: nothing (any more)."""
+        """What to fetch next for the gap in this channel, or in the notices (`NOTICES`); None: nothing (any more)."""
+        if channel == NOTICES:
+            return None if self.deaf or self.epoch is None else self._notices.lacking(self.epoch)
         return self._streams.lacking(channel)
 
     def filled(self, channel: str, epoch: int, events: Sequence[RawEvent]) -> Sequence[Effect]:
         """A page of history for the gap, ascending by seq."""
         return self._streams.filled(channel, epoch, events)
 
+    def filled_notices(self, epoch: int, position: int, notices: Sequence[RawNotice]) -> Sequence[Effect]:
+        """A page of notices for their gap: everything up to `position` was looked at."""
+        if epoch != self.epoch or self.deaf:
+            return ()
+        return self._notices.filled(epoch, position, notices)
+
     def unfillable(self, channel: str, reason: str = "") -> Sequence[Effect]:
         """The gap in this channel is given up, because of `reason`."""
+        if channel == NOTICES:
+            return () if self.deaf else self._notices.unfillable(self.epoch or 0, reason)
         return self._streams.unfillable(channel, reason)
 
     def look_up(self, ticket: int) -> Question | None:

@@ -25,6 +25,7 @@ from web_app.database import Database
 from web_app.memberships import endpoints as memberships
 from web_app.messages import endpoints as messages
 from web_app.messages.channel_servers import ChannelServers
+from web_app.notices import endpoints as notices
 from web_app.observation import Observation
 from web_app.parts import Parts
 from web_app.realtime import endpoints as realtime
@@ -51,10 +52,11 @@ TAGS: Final = [
     {"name": "channels", "description": "Channels themselves."},
     {"name": "memberships", "description": "Who is in a channel."},
     {"name": "messages", "description": "Posting, and history by seq."},
+    {"name": "notices", "description": "What is addressed to people."},
     {"name": "realtime", "description": "The way to a channel server."},
 ]
 
-DOMAINS: Final = (workspaces, auth, users, channels, memberships, messages, realtime)
+DOMAINS: Final = (workspaces, auth, users, channels, memberships, messages, notices, realtime)
 
 log = structlog.get_logger()
 

@@ -13,9 +13,10 @@ from rich.text import Text
 from client.cli.channels import Json, Named
 from client.cli.context import Context, Place, context_of, run
 from client.cli.errors import CommandFailed
+from client.cli.noticed import noticed_line
 from client.cli.output import Describer, as_json, console, held_back, json_line, notice, one_line
 from client.client import LockstepClient
-from client.model import CatchingUp, ChannelEvent, Closed, MessageEvent, Opened, Shown
+from client.model import CatchingUp, ChannelEvent, Closed, MessageEvent, Noticed, NoticeGap, Opened, Shown
 from client.recorder import Recorder
 from client.records import EventPage
 from client.rest import PAGE, RestClient, past_events
@@ -221,6 +222,8 @@ async def _tail(
         elif isinstance(event, MessageEvent | ChannelEvent):
             label = labels.get(event.channel) or here.label(event.channel)
             out.print(describer.line(event, one_line(label) if len(places) != 1 else ""))
+        elif isinstance(event, Noticed | NoticeGap):
+            out.print(noticed_line(event, describer, here.label))
         else:
             channel = getattr(event, "channel", "")
             label = labels.get(channel) or here.label(channel)
@@ -232,6 +235,8 @@ async def _tail(
         channel = getattr(event, "channel", None)
         if places and channel is not None and channel not in labels:
             continue
+        if places and isinstance(event, Noticed | NoticeGap):
+            continue  # they are about no channel in particular
         if isinstance(event, Opened):
             if not places and not json and here.label(event.channel) == event.channel:
                 await here.learn_channels(chat.rest)

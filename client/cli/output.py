@@ -13,7 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from client.model import CatchingUp, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
+from client.model import (
+    CatchingUp,
+    ChannelEvent,
+    Closed,
+    Gap,
+    MessageEvent,
+    Noticed,
+    NoticeGap,
+    Opened,
+    Reset,
+    Shown,
+)
 from services.contract.events import (
     ChannelArchived,
     ChannelCreated,
@@ -195,5 +206,19 @@ def as_json(event: Shown, people: Mapping[str, str]) -> dict[str, Any]:
             return {"kind": "closed", "channel": event.channel, "last_seq": event.last_seq}
         case Gap():
             return {"kind": "gap", "channel": event.channel, "from": event.first, "to": event.last}
+        case Noticed():
+            return {
+                "kind": "notice",
+                "epoch": event.epoch,
+                "seq": event.seq,
+                "id": event.id,
+                "sender": event.sender,
+                "sender_name": people.get(event.sender),
+                "at": event.at,
+                "notice": msgspec.Raw(event.raw),
+                "via": event.via,
+            }
+        case NoticeGap():
+            return {"kind": "notices_gap", "from": event.first, "to": event.last}
         case Reset():
             return {"kind": "reset", "epoch": event.epoch}

@@ -24,7 +24,8 @@ def test_the_stream_of_a_workspace_has_the_shape_of_a_channel_and_no_others() ->
 
 def test_a_notice_names_people_or_everybody_and_never_both_or_neither() -> None:
     wrongs: list[dict[str, object]] = [{}, {"user_ids": [ADA], "all": True}, {"user_ids": []}]
-    for wrong in [*wrongs, {"user_ids": [ADA] * 1001}]:
+    wrongs.append({"user_ids": [ADA] * 1001})
+    for wrong in wrongs:
         body = json.dumps({"type": "announcement.posted", "text": "x", **wrong}).encode()
         with pytest.raises(msgspec.DecodeError):
             notices.decode_notice(body)

@@ -1,0 +1,1 @@
+"""Notices that one missed, by REST; announcements."""
