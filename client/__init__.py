@@ -18,7 +18,19 @@ from client.errors import (
     UnexpectedReply,
     Unreachable,
 )
-from client.model import Ack, CatchingUp, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset, Shown
+from client.model import (
+    Ack,
+    CatchingUp,
+    ChannelEvent,
+    Closed,
+    Gap,
+    MessageEvent,
+    Noticed,
+    NoticeGap,
+    Opened,
+    Reset,
+    Shown,
+)
 from client.realtime import Realtime
 from client.recorder import Recorder
 from client.rest import RestClient
@@ -38,6 +50,8 @@ __all__ = [
     "MemoryTokens",
     "MessageEvent",
     "NotLoggedIn",
+    "NoticeGap",
+    "Noticed",
     "Opened",
     "Realtime",
     "Recorder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -178,6 +178,18 @@ class LockstepClient:
     def cursors(self) -> dict[str, int]:
         """The last seq received of every open channel."""
         return self._session.cursors
+
+    @property
+    def notices(self) -> int | None:
+        """Your notices up to this number have been received; None before the first connection."""
+        return self._session.notices
+
+    def begin_at(self, *, epoch: int, channels: Mapping[str, int], notices: int | None) -> None:
+        """Go on from where an earlier view stood: the last seq of each channel, and of the notices.
+
+        Call it before entering. The stream then begins right behind, without hole or overlap.
+        """
+        self._session.begin_at(epoch, channels, notices)
 
     @property
     def catching_up(self) -> dict[str, CatchingUp]:

@@ -129,6 +129,12 @@ class EventPage(_Record, frozen=True, kw_only=True):
     has_more_after: bool = False
 
 
+class Announced(_Record, frozen=True, kw_only=True):
+    """`addressed`: how many people; None for everybody."""
+
+    addressed: int | None = None
+
+
 class NoticePage(_Record, frozen=True, kw_only=True):
     """Your notices, ascending; everything up to `position` was looked at, of a stream that goes up to `head`."""
 

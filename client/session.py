@@ -11,7 +11,7 @@ when the connection is gone, for whatever reason.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -99,6 +99,11 @@ class Session:
             after=self._streams.cursors.get(channel, 0),
             directory_at=directory_at,
         )
+
+    def begin_at(self, epoch: int, channels: Mapping[str, int], notices: int | None) -> None:
+        """Before the first connection: what has been shown elsewhere."""
+        self._streams.begin_at(epoch, channels)
+        self._notices.cursor = notices
 
     def go_deaf(self) -> None:
         """The application is too slow to be shown more, but verdicts are awaited: ignore the rest until resumed."""

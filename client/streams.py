@@ -9,7 +9,7 @@ that grows too much, dropped and added to what is fetched. Other channels go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from client.effects import Effect, FillGap, Lacks, Leave, Show
@@ -79,6 +79,12 @@ class Streams:
         self._replay_to: dict[str, int] = {}
         self._filling: dict[str, _Filling] = {}
         self._reset_by_welcome: int | None = None
+
+    def begin_at(self, epoch: int, channels: Mapping[str, int]) -> None:
+        """Before the first connection: these channels were shown up to here."""
+        self.epoch = epoch
+        self.cursors = dict(channels)
+        self._seen = dict(channels)
 
     def resume(self) -> frames.Resume | None:
         """What the next `connect` names: as many channels as fit into one message, the rest is caught up by REST."""

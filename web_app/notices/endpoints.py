@@ -1,4 +1,4 @@
-"""/v1/me/notices."""
+"""/v1/me/notices and /v1/announcements."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import msgspec
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from web_app.dependencies import AccessClaims, PartsOfApp
+from web_app.dependencies import AccessClaims, PartsOfApp, Transaction, WritingViewer
 from web_app.notices import service
-from web_app.notices.schemas import NoticePage, NoticesQuery
+from web_app.notices.schemas import Announced, NewAnnouncement, NoticePage, NoticesQuery
 from web_app.permissions import acts
 from web_app.problems import problems
-from web_app.replies import JSON
+from web_app.replies import JSON, DoneOnce
 
 router = APIRouter(prefix="/v1", tags=["notices"])
 
@@ -31,3 +31,23 @@ async def list_notices(
 ) -> Response:
     """For what a channel server no longer holds (`notices_gap`)."""
     return Response(msgspec.json.encode(await service.notice_page(parts, claims, wanted)), media_type=JSON)
+
+
+@router.post(
+    "/announcements",
+    operation_id="announce",
+    openapi_extra=acts("announcement.post"),
+    summary="Announce something",
+    status_code=201,
+    response_model=Announced,
+    responses=problems("forbidden", "too_large", "id_reused"),
+)
+async def announce(
+    wanted: NewAnnouncement, viewer: WritingViewer, db: Transaction, once: DoneOnce
+) -> Response:
+    """To everybody in the workspace, or to up to 1,000 people, on all their devices, also when they come back later."""
+
+    async def command() -> tuple[int, Announced]:
+        return 201, await service.announce(db, viewer, wanted)
+
+    return await once(command)

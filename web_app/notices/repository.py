@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.database.tables import ChannelHead, GenerationRow, StoredEvent
+from services.database.tables import ChannelHead, GenerationRow, StoredEvent, User
 from web_app.database import AnyRow, AnySelect
 
 LOOKED_AT: Final = 500
@@ -37,3 +37,13 @@ async def find_position(db: AsyncConnection, stream: str) -> AnyRow:
 async def read_page(db: AsyncConnection, stream: str, after: int) -> Sequence[AnyRow]:
     """The next `LOOKED_AT` notices of the stream, whomever they address: seq, event_id, sender_id, at_ms, body."""
     return (await db.execute(_PAGE, {"stream": stream, "after": after})).all()
+
+
+async def count_active(db: AsyncConnection, workspace_id: str, user_ids: Sequence[str]) -> int:
+    """How many of them are active people of the workspace."""
+    found = await db.scalar(
+        select(func.count())
+        .select_from(User)
+        .where(User.workspace_id == workspace_id, User.active, User.id.in_(user_ids))
+    )
+    return int(found or 0)

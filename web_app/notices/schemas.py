@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from web_app.fields import Body, Reply, Seq, examples
+from services.contract.events import MAX_TEXT
+from services.contract.notices import MAX_ADDRESSED
+from web_app.fields import STORABLE, Body, Reply, Seq, UserId, examples
 from web_app.paging import DEFAULT_LIMIT, MAX_LIMIT
 
 _NOTICE: Final[dict[str, Any]] = {
@@ -17,6 +19,32 @@ _NOTICE: Final[dict[str, Any]] = {
     "at": 1_767_605_400_000,
     "notice": {"type": "mention.made", "channel": "ch_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b", "seq": 42},
 }
+
+
+class NewAnnouncement(Body):
+    """To these people, or to everybody."""
+
+    model_config = examples({"text": "Tea is at four", "all": True})
+
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=STORABLE)]
+    user_ids: Annotated[
+        tuple[UserId, ...], Field(max_length=MAX_ADDRESSED, description="Who, unless it is everybody.")
+    ] = ()
+    all: bool = False
+
+    @model_validator(mode="after")
+    def _to_somebody(self) -> NewAnnouncement:
+        if bool(self.user_ids) == self.all:
+            raise ValueError("give either `user_ids` or `all`")
+        return self
+
+
+class Announced(Reply):
+    """It is under way to all of them, now and when they come back."""
+
+    model_config = examples({"addressed": 1000})
+
+    addressed: int | None = Field(description="How many people; null for everybody.")
 
 
 class NoticesQuery(Body):

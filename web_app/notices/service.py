@@ -1,4 +1,4 @@
-"""Reading one's notices."""
+"""Reading one's notices; announcing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.contract.notices import addressed, notices_channel
+from services.contract.notices import AnnouncementPosted, addressed, notices_channel
 from services.contract.tokens import Claims
+from services.database.outbox import enqueue_notice
 from web_app.auth.repository import Viewer, find_viewer
 from web_app.database import AnyRow
 from web_app.notices import repository
-from web_app.notices.schemas import NoticesQuery, WrittenNotice, WrittenNoticePage
+from web_app.notices.schemas import Announced, NewAnnouncement, NoticesQuery, WrittenNotice, WrittenNoticePage
 from web_app.parts import Parts
-from web_app.problems import ApiError
+from web_app.permissions import require
+from web_app.problems import ApiError, invalid_field
 from web_app.waiting import until_stored
 
 
@@ -31,6 +33,17 @@ async def notice_page(parts: Parts, claims: Claims, wanted: NoticesQuery) -> Wri
         return at.head, _page(viewer, at.epoch, at.head, rows, wanted)
 
     return await until_stored(parts.database, look, wanted.at_least or 0)
+
+
+async def announce(db: AsyncConnection, viewer: Viewer, wanted: NewAnnouncement) -> Announced:
+    """One record, however many people. Raises ApiError forbidden, invalid_request for who is not of the workspace."""
+    require("announcement.post", viewer.role)
+    people = sorted(set(wanted.user_ids))
+    if people and await repository.count_active(db, viewer.workspace_id, people) != len(people):
+        raise invalid_field("body.user_ids", "names somebody who is not an active person of the workspace")
+    notice = AnnouncementPosted(text=wanted.text, user_ids=people, all=wanted.all)
+    await enqueue_notice(db, viewer.workspace_id, viewer.user_id, notice)
+    return Announced(addressed=None if wanted.all else len(people))
 
 
 def _page(
