@@ -248,8 +248,7 @@ class Appender:
             if self._open:
                 self._fail_each(batches, "cancelled")
             raise
-        except Exception as failure:
-            # Whatever it is, no partition may stay jammed by it.
+        except Exception as failure:  # noqa: BLE001 - no partition may stay jammed by it
             self._fail_each(batches, repr(failure))
             return
         finally:

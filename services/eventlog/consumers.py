@@ -1,4 +1,4 @@
-"""What all readers share: an aiokafka consumer without a group, started and stopped properly."""
+"""For single questions to the log: an aiokafka consumer without a group, started and stopped properly."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer
 
 REQUEST_TIMEOUT_MS: Final = 5_000
 
-IDLE_ANSWER_MS: Final = 250
-"""How long a broker waits before it says that there is nothing new: proofs of being current are renewed this often."""
+_ANSWER_MS: Final = 250
+"""How long a broker waits before it says that there is nothing."""
 
 
 def new_consumer(
@@ -26,7 +26,7 @@ def new_consumer(
         auto_offset_reset="none",
         isolation_level="read_committed" if committed_only else "read_uncommitted",
         fetch_min_bytes=1,
-        fetch_max_wait_ms=IDLE_ANSWER_MS,
+        fetch_max_wait_ms=_ANSWER_MS,
         max_partition_fetch_bytes=max_partition_fetch_bytes,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-import structlog
-from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
-
-from services.eventlog import consumers
+from services.eventlog.brokers import Brokers
 from services.eventlog.comparison import compare_until_answered
 from services.eventlog.errors import LogLost
-from services.eventlog.fetches import FetchWatch
+from services.eventlog.fetcher import REQUEST_TIMEOUT_MS, Fetcher, Place
 from services.eventlog.sequencer import LastRecord
-
-log = structlog.get_logger()
-
-_POLL_MS: Final = 100
-"""The longest wait in one go, so that a position that moved without a record (a commit marker) is soon noticed."""
 
 _MAX_RECORDS: Final = 5_000
 """The most records in one batch, so that a reader that catches up still lets others have the loop."""
@@ -31,6 +23,9 @@ _CONNECT_S: Final = 30.0
 
 class TopicReader:
     """Reads partitions of one topic, without a group, from given positions; see `tail.Tail` for what it guarantees.
+
+    After a break in what a broker says, the partitions concerned, and only those, wait until their last records have been
+    read again and found to be the same.
 
     positions   partition -> next offset to be handed out
     last        partition -> the last record handed out, or the one to compare with at the start
@@ -53,110 +48,112 @@ class TopicReader:
         self._kafka = kafka
         self._topic = topic
         self._identify = identify
-        self._committed_only = committed_only
         self._compacted = compacted
-        self._consumer = consumers.new_consumer(kafka, committed_only=committed_only)
-        self._watch = FetchWatch(topic, positions, committed_only=committed_only)
-        self._compared = self._watch.breaks
-        self._comparison: asyncio.Task[None] | None = None
-        # what was fetched and not yet handed out, when the log had to be compared first
-        self._held: dict[int, list[Any]] = {}
+        self._brokers = Brokers(kafka, topic, max(positions) + 1, request_timeout_ms=REQUEST_TIMEOUT_MS)
+        self._places = {partition: Place(partition, position) for partition, position in positions.items()}
+        self._fetcher = Fetcher(self._brokers, topic, self._places.values(), committed_only=committed_only)
+        # By leader: one that does not answer holds up no other's.
+        self._comparisons: dict[int | None, asyncio.Task[None]] = {}
+        self._fetching: asyncio.Task[None] | None = None
         # where the caller stood when it last came for more
         self._taken = dict(positions)
         self._lost: LogLost | None = None
 
     async def __aenter__(self) -> Self:
-        self._watch.attach(self._consumer)
-        await consumers.start(self._consumer)
+        await self._brokers.start()
         try:
             async with asyncio.timeout(_CONNECT_S):
-                await self._compare()
-            self._consumer.assign([self._tp(p) for p in self.positions])
-            self._rewind()
+                await self._compare(list(self._places.values()))
         except BaseException:
-            await consumers.stop(self._consumer)
+            await self._brokers.close()
             raise
+        self._fetching = asyncio.create_task(self._fetcher.run(), name=f"fetch {self._topic}")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._comparison is not None:
-            self._comparison.cancel()
-            await asyncio.wait([self._comparison])
-        await consumers.stop(self._consumer)
+        tasks = [task for task in (self._fetching, *self._comparisons.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._brokers.close()
 
     async def batch(self, timeout_ms: int) -> dict[int, list[Any]]:
         """The next ConsumerRecords by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost."""
-        if self._lost is not None:
-            raise self._lost
         self._taken = dict(self.positions)
         deadline = time.monotonic() + timeout_ms / 1000
-        if not await self._same_log(deadline):
-            return {}
-        if not self._held:
+        while True:
+            self._resolve()
+            # What came to light while nobody looked is compared before anything is handed out: nothing awaits in between.
+            self._fetcher.news.clear()
+            handed = self._fetcher.take(_MAX_RECORDS)
+            moved = self._advance(handed)
+            if handed or moved:
+                return handed
             try:
-                fetched = await self._consumer.getmany(
-                    timeout_ms=min(timeout_ms, _POLL_MS), max_records=_MAX_RECORDS
-                )
-            except KafkaError as error:
-                # After an error the consumer's own positions cannot be trusted: it may have skipped what it failed on.
-                log.warning("fetch failed", topic=self._topic, error=repr(error))
-                self._rewind()
-                self._watch.broken()
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._fetcher.news.wait()
+            except TimeoutError:
+                self._resolve()
                 return {}
-            self._held = {tp.partition: records for tp, records in fetched.items()}
-        # A break may have come to light while waiting: what was fetched since is not handed out unseen.
-        if not await self._same_log(deadline):
-            return {}
-        if self._committed_only:
-            await self._follow_markers()
-        handed, self._held = self._held, {}
+
+    def _advance(self, handed: Mapping[int, list[Any]]) -> bool:
+        moved = False
+        for partition, position in self._fetcher.handed.items():
+            if position != self.positions[partition]:
+                self.positions[partition] = position
+                moved = True
         for partition, records in handed.items():
             newest = records[-1]
-            self.positions[partition] = max(newest.offset + 1, self.positions[partition])
             self.last[partition] = LastRecord(newest.offset, newest.timestamp, self._identify(newest))
-        return handed
+        return moved
 
     def proven_current(self) -> float:
         """As `tail.Tail.proven_current`."""
-        if self._compared == self._watch.breaks:
-            for partition, position in self._taken.items():
-                self._watch.reached(partition, position)
-        return self._watch.proven()
+        return min((self.proven(partition) for partition in self._places), default=time.monotonic())
 
-    async def _same_log(self, deadline: float) -> bool:
-        """Compare the log if there was a break; False when that takes longer than the deadline. Raises LogLost."""
-        while self._compared != self._watch.breaks:
-            if self._comparison is None:
-                self._comparison = asyncio.create_task(self._compare(), name=f"compare {self._topic}")
-            await asyncio.wait([self._comparison], timeout=max(0.0, deadline - time.monotonic()))
-            if not self._comparison.done():
-                return False
-            comparison, self._comparison = self._comparison, None
-            try:
-                comparison.result()
-            except LogLost as lost:
-                self._lost = lost
-                raise
-        return True
+    def proven(self, partition: int) -> float:
+        """The same of one partition."""
+        return self._places[partition].proven(self._taken[partition])
 
-    async def _compare(self) -> None:
-        breaks = self._watch.breaks
+    def _resolve(self) -> None:
+        """Have what is in doubt compared, and take note of what was. Raises LogLost."""
+        if self._lost is not None:
+            raise self._lost
+        assert self._fetching is not None
+        if self._fetching.done():
+            self._fetching.result()
+        for leader, task in list(self._comparisons.items()):
+            if task.done():
+                del self._comparisons[leader]
+                try:
+                    task.result()
+                except LogLost as lost:
+                    self._lost = lost
+                    raise
+        doubtful: defaultdict[int | None, list[Place]] = defaultdict(list)
+        for place in self._places.values():
+            if place.is_doubtful:
+                doubtful[self._brokers.leader(place.partition)].append(place)
+        for leader, places in doubtful.items():
+            if leader not in self._comparisons:
+                task = asyncio.create_task(self._compare(places), name=f"compare {self._topic}")
+                task.add_done_callback(lambda _: self._fetcher.news.set())
+                self._comparisons[leader] = task
+
+    async def _compare(self, places: list[Place]) -> None:
+        breaks = {place.partition: place.breaks for place in places}
         await compare_until_answered(
-            self._kafka, self._topic, self.positions, self.last, self._identify, compacted=self._compacted
+            self._kafka,
+            self._topic,
+            {partition: self.positions[partition] for partition in breaks},
+            {partition: self.last[partition] for partition in breaks},
+            self._identify,
+            compacted=self._compacted,
         )
-        self._compared = breaks
-        self._watch.compared()
-
-    async def _follow_markers(self) -> None:
-        """Positions pass commit markers and what compaction took away, which are no records."""
-        for partition in self.positions:
-            self.positions[partition] = await self._consumer.position(self._tp(partition))
-
-    def _rewind(self) -> None:
-        for partition, position in self.positions.items():
-            self._consumer.seek(self._tp(partition), position)
-
-    def _tp(self, partition: int) -> TopicPartition:
-        return TopicPartition(self._topic, partition)
+        now = time.monotonic()
+        for place in places:
+            place.found_same(breaks[place.partition], now)
+        self._fetcher.resume()

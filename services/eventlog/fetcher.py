@@ -1,0 +1,354 @@
+"""Fetching ahead: what the brokers hold of a topic's partitions, as it comes, and proofs of how far that is.
+
+One request to each broker is always waiting there for news. Its answer takes half a round trip, and the next request
+another half, during which nothing can be said: far from Kafka that is most of what a record waits for. So while there
+is news, a distant broker is asked beside that by a few more connections in turn, evenly over the round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException, KafkaError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
+
+from services.eventlog import metrics
+from services.eventlog.brokers import Brokers
+
+log = structlog.get_logger()
+
+IDLE_ANSWER_MS: Final = 250
+"""How long a broker waits before it says that there is nothing new: proofs of being current are renewed this often."""
+
+BREAK_S: Final = 1.5
+"""A partition without a good answer for longer than this must be compared again."""
+
+REQUEST_TIMEOUT_MS: Final = 3_000
+"""A connection whose answer takes longer is cut."""
+
+_PARTITION_BYTES: Final = 1024 * 1024
+_REQUEST_BYTES: Final = 16 * 1024 * 1024
+
+_AGAIN_S: Final = 0.1
+_SLOW_S: Final = 1.0
+"""After so long without an answer it is asked, as often, who leads now."""
+
+_MEASURED_S: Final = 10.0
+"""How often the round trip is measured, by a request that does not wait for news."""
+
+FAR_S: Final = 0.03
+"""A round trip from which on a broker is asked by several connections in turn."""
+
+_TURNS: Final = 5
+_BUSY_S: Final = 1.0
+"""There is news while the last record is younger than this."""
+
+_FIRST_CONNECTION: Final = 2
+_UNREACHED: Final = 64
+"""How many ends are remembered that the reader has not come to yet; forgetting one only makes a proof older."""
+
+_BATCH_HEAD: Final = struct.Struct(">qi")
+_LAST_DELTA: Final = struct.Struct(">i")
+_LAST_DELTA_AT: Final = 23
+
+
+class Place:
+    """One partition: what was fetched and not taken yet, and what is known of its end.
+
+    next        the offset that is fetched next
+    breaks      how often what was known has become doubtful: a failed request, an answer with an error, a long silence
+    compared    `breaks` as it was when the log was last found to be the same
+    """
+
+    __slots__ = (
+        "_answered",
+        "_ends",
+        "_proof",
+        "breaks",
+        "buffered",
+        "compared",
+        "next",
+        "partition",
+        "segments",
+    )
+
+    def __init__(self, partition: int, position: int) -> None:
+        self.partition = partition
+        self.next = position
+        self.breaks = 0
+        self.compared = 0
+        self.segments: deque[tuple[PartitionRecords, int]] = deque()
+        self.buffered = 0
+        self._ends: deque[tuple[int, float]] = deque(maxlen=_UNREACHED)
+        self._proof = 0.0
+        self._answered = 0.0
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the log has to be compared before anything of the partition is taken."""
+        return self.breaks != self.compared
+
+    def broken(self, position: int) -> None:
+        """Nothing that was fetched since `position` was handed out can be relied on."""
+        self.breaks += 1
+        self.segments.clear()
+        self.buffered = 0
+        self.next = position
+
+    def found_same(self, breaks: int, now: float) -> None:
+        """The log was compared after so many breaks, and is the same."""
+        self.compared = breaks
+        self._answered = now
+
+    def ended_at(self, end: int, asked: float, now: float) -> bool:
+        """An answer to a request made at `asked` says where the log ends; False: after too long a silence."""
+        if now - self._answered > BREAK_S:
+            return False
+        self._answered = now
+        ends = self._ends
+        if ends and ends[-1][0] == end:
+            asked = max(asked, ends.pop()[1])
+        ends.append((end, asked))
+        return True
+
+    def proven(self, position: int) -> float:
+        """When a reader that has come to `position` was last proven to be at the end, monotonic seconds; 0.0: never."""
+        if not self.is_doubtful:
+            while self._ends and self._ends[0][0] <= position:
+                self._proof = max(self._proof, self._ends.popleft()[1])
+        return self._proof
+
+
+class Fetcher:
+    """Fills places. `news` is set whenever there is something to take, or a place has become doubtful.
+
+    `handed(partition)` is the position of what was handed out: where a place goes back to after a break.
+    """
+
+    def __init__(
+        self, brokers: Brokers, topic: str, places: Iterable[Place], *, committed_only: bool
+    ) -> None:
+        self.news = asyncio.Event()
+        self.places = {place.partition: place for place in places}
+        self.handed: dict[int, int] = {place.partition: place.next for place in self.places.values()}
+        self._brokers = brokers
+        self._topic = topic
+        self._committed_only = committed_only
+        self._wanted = asyncio.Event()
+        self._busy = asyncio.Event()
+        self._busy_until = 0.0
+        self._asked: dict[tuple[int, int], float] = {}
+        self._round_trips: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=3))
+        self._polled: defaultdict[int, float] = defaultdict(float)
+        self._breaks = metrics.BREAKS.labels(topic)
+
+    def resume(self) -> None:
+        """Something was taken, or compared: more may be fetched."""
+        self._wanted.set()
+
+    def broken(self, place: Place) -> None:
+        """What is known of the partition is doubtful from here on."""
+        place.broken(self.handed[place.partition])
+        self._breaks.inc()
+        self.news.set()
+
+    async def run(self) -> None:
+        """Never returns; to be cancelled. Failures of brokers are breaks, and never raised."""
+        async with asyncio.TaskGroup() as tasks:
+            followed: set[int] = set()
+            refreshed = 0.0
+            while True:
+                for broker in (
+                    {self._brokers.leader(partition) for partition in self.places} - followed - {None}
+                ):
+                    assert broker is not None
+                    followed.add(broker)
+                    tasks.create_task(self._follow(broker), name=f"fetch {self._topic} {broker}")
+                    for turn in range(1, _TURNS + 1):
+                        tasks.create_task(
+                            self._poll(broker, turn), name=f"poll {self._topic} {broker} {turn}"
+                        )
+                await asyncio.sleep(_AGAIN_S)
+                now = time.monotonic()
+                slow = any(now - asked > _SLOW_S for asked in self._asked.values())
+                leaderless = [p for p in self.places if self._brokers.leader(p) is None]
+                self._all_broken({p: self.places[p].compared for p in leaderless})
+                if (slow or leaderless) and now > refreshed + _SLOW_S:
+                    refreshed = now
+                    await self._brokers.refresh()
+                    self._wanted.set()
+
+    async def _follow(self, broker: int) -> None:
+        """One request after another waits at the broker for news."""
+        measure_at = 0.0
+        while True:
+            places = self._due(broker)
+            if not places:
+                self._wanted.clear()
+                await self._wanted.wait()
+                continue
+            wait_ms = IDLE_ANSWER_MS
+            if time.monotonic() > measure_at:
+                wait_ms, measure_at = 0, time.monotonic() + _MEASURED_S
+            if not await self._ask(broker, 0, places, wait_ms):
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _poll(self, broker: int, turn: int) -> None:
+        """While there is news from afar: ask at once what there is, when it is this connection's turn."""
+        while True:
+            await self._busy.wait()
+            now = time.monotonic()
+            if now > self._busy_until:
+                self._busy.clear()
+                continue
+            round_trip = self._round_trip(broker)
+            if round_trip < FAR_S:
+                await asyncio.sleep(_BUSY_S)
+                continue
+            due = self._polled[broker] + round_trip / _TURNS
+            if now < due:
+                await asyncio.sleep(due - now)
+                continue
+            self._polled[broker] = now
+            places = self._due(broker)
+            if not places or not await self._ask(broker, turn, places, 0):
+                await asyncio.sleep(_AGAIN_S)
+
+    def _round_trip(self, broker: int) -> float:
+        return min(self._round_trips[broker], default=0.0)
+
+    def _due(self, broker: int) -> list[Place]:
+        return [
+            place
+            for place in self.places.values()
+            if not place.is_doubtful
+            and place.buffered < _PARTITION_BYTES
+            and self._brokers.leader(place.partition) == broker
+        ]
+
+    async def _ask(self, broker: int, turn: int, places: list[Place], wait_ms: int) -> bool:
+        """One request and its answer; False when there was none."""
+        request = FetchRequest(
+            wait_ms,
+            1,
+            _REQUEST_BYTES,
+            READ_COMMITTED if self._committed_only else READ_UNCOMMITTED,
+            [(self._topic, [(place.partition, place.next, _PARTITION_BYTES) for place in places])],
+        )
+        breaks = {place.partition: place.breaks for place in places}
+        asked = self._asked[broker, turn] = time.monotonic()
+        try:
+            answer = await self._brokers.ask(broker, request, _FIRST_CONNECTION + turn)
+        except KafkaError as error:
+            log.warning("fetch failed", topic=self._topic, broker=broker, error=repr(error))
+            self._all_broken(breaks)
+            await self._brokers.refresh()
+            return False
+        finally:
+            self._asked.pop((broker, turn), None)
+        now = time.monotonic()
+        if not wait_ms:
+            self._round_trips[broker].append(now - asked)
+        answers = [each for _, partitions in answer.topics for each in partitions]
+        if refused := {partition: for_code(code).__name__ for partition, code, *_ in answers if code}:
+            log.warning("fetch refused", topic=self._topic, broker=broker, partitions=refused)
+            # A topic that is deleted, and perhaps made anew, goes partition by partition.
+            self._all_broken(breaks)
+            await self._brokers.refresh()
+            return False
+        for partition, _, highwater, stable, *_, aborted, _, data in answers:
+            place = self.places[partition]
+            if place.breaks != breaks[partition]:
+                continue
+            if not place.ended_at(stable if self._committed_only else highwater, asked, now):
+                self.broken(place)
+            elif data:
+                self._keep(place, data, aborted, now)
+        return True
+
+    def _all_broken(self, breaks: Mapping[int, int]) -> None:
+        """Those that have had so many breaks have one more."""
+        for partition, count in breaks.items():
+            if self.places[partition].breaks == count:
+                self.broken(self.places[partition])
+
+    def _keep(self, place: Place, data: bytes, aborted: Any, now: float) -> None:
+        """Append what lies behind that which was fetched before, by whichever request."""
+        following = next_offset(data)
+        if following is None or following <= place.next:
+            return
+        records = PartitionRecords(
+            TopicPartition(self._topic, place.partition),
+            MemoryRecords(data),
+            aborted,
+            place.next,
+            None,
+            None,
+            True,
+            READ_COMMITTED if self._committed_only else READ_UNCOMMITTED,
+        )
+        place.segments.append((records, len(data)))
+        place.buffered += len(data)
+        place.next = following
+        self._busy_until = now + _BUSY_S
+        self._busy.set()
+        self.news.set()
+
+    def take(self, most: int) -> dict[int, list[Any]]:
+        """Up to about so many aiokafka ConsumerRecords by partition, of those places that are not in doubt."""
+        taken: dict[int, list[Any]] = {}
+        for place in self.places.values():
+            if place.is_doubtful:
+                continue
+            found: list[Any] = []
+            try:
+                while place.segments and most > 0:
+                    records, size = place.segments[0]
+                    for record in records:
+                        found.append(record)
+                        most -= 1
+                        if most <= 0:
+                            break
+                    else:
+                        place.segments.popleft()
+                        place.buffered -= size
+            except CorruptRecordException as error:
+                log.warning("a corrupt batch", topic=self._topic, partition=place.partition, error=str(error))
+                if found:
+                    taken[place.partition] = found
+                    self.handed[place.partition] = found[-1].offset + 1
+                self.broken(place)
+                continue
+            if found:
+                taken[place.partition] = found
+            # Without segments, what lies before `next` are markers and what compaction took away: no records.
+            self.handed[place.partition] = (
+                place.next
+                if not place.segments
+                else max(self.handed[place.partition], found[-1].offset + 1 if found else 0)
+            )
+        self.resume()
+        return taken
+
+
+def next_offset(data: bytes) -> int | None:
+    """The offset behind the last whole batch of a fetch answer; None when there is none."""
+    following: int | None = None
+    at = 0
+    while at + _LAST_DELTA_AT + 4 <= len(data):
+        base, length = _BATCH_HEAD.unpack_from(data, at)
+        end = at + 12 + length
+        if end > len(data):
+            break
+        following = base + _LAST_DELTA.unpack_from(data, at + _LAST_DELTA_AT)[0] + 1
+        at = end
+    return following
