@@ -121,7 +121,8 @@ async def test_once_it_was_current_it_never_begins_anew(ground: Ground) -> None:
             await replay.batch(100)
         await ground.checkpoint(0.9)
         await delete_below(ground.kafka, ground.generation, {0: len(ground.records)})
-        replay.tail._reader._watch.broken()  # a pause: the last record is compared, and gone
+        fetcher = replay.tail._reader._fetcher
+        fetcher.broken(fetcher.places[0])  # a pause: the last record is compared, and gone
 
         async def read_on() -> None:
             while True:
