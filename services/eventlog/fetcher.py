@@ -42,7 +42,7 @@ _AGAIN_S: Final = 0.1
 _SLOW_S: Final = 1.0
 """After so long without an answer it is asked, as often, who leads now."""
 
-_MEASURED_S: Final = 10.0
+_MEASURED_S: Final = 2.0
 """How often the round trip is measured, by a request that does not wait for news."""
 
 FAR_S: Final = 0.03
@@ -147,7 +147,7 @@ class Fetcher:
         self._busy = asyncio.Event()
         self._busy_until = 0.0
         self._asked: dict[tuple[int, int], float] = {}
-        self._round_trips: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=3))
+        self._round_trips: defaultdict[int, float] = defaultdict(float)
         self._polled: defaultdict[int, float] = defaultdict(float)
         self._breaks = metrics.BREAKS.labels(topic)
 
@@ -210,7 +210,7 @@ class Fetcher:
             if now > self._busy_until:
                 self._busy.clear()
                 continue
-            round_trip = self._round_trip(broker)
+            round_trip = self._round_trips[broker]
             if round_trip < FAR_S:
                 await asyncio.sleep(_BUSY_S)
                 continue
@@ -222,9 +222,6 @@ class Fetcher:
             places = self._due(broker)
             if not places or not await self._ask(broker, turn, places, 0):
                 await asyncio.sleep(_AGAIN_S)
-
-    def _round_trip(self, broker: int) -> float:
-        return min(self._round_trips[broker], default=0.0)
 
     def _due(self, broker: int) -> list[Place]:
         return [
@@ -257,7 +254,7 @@ class Fetcher:
             self._asked.pop((broker, turn), None)
         now = time.monotonic()
         if not wait_ms:
-            self._round_trips[broker].append(now - asked)
+            self._round_trips[broker] = now - asked
         answers = [each for _, partitions in answer.topics for each in partitions]
         if refused := {partition: for_code(code).__name__ for partition, code, *_ in answers if code}:
             log.warning("fetch refused", topic=self._topic, broker=broker, partitions=refused)

@@ -18,7 +18,7 @@ EARLIEST_S: Final = 0.01
 first, and what is appended meanwhile shares a batch."""
 
 _SEQUENCES: Final = 1 << 31
-_REMEMBERED: Final = 16
+_REMEMBERED: Final = 4
 
 
 class Sized(Protocol):
