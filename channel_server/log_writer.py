@@ -7,6 +7,7 @@ from functools import partial
 
 from channel_server.core.sends import Outgoing, Sends
 from services.contract.envelope import encode_envelope
+from services.contract.mentions import encode_mentions
 from services.eventlog.appender import Appender
 from services.eventlog.errors import Overloaded
 
@@ -22,7 +23,8 @@ class LogWriter:
         assert self.appender is not None
         header = encode_envelope(outgoing.channel, outgoing.sender, outgoing.id, stamped)
         try:
-            appended = self.appender.append(outgoing.channel, header, value)
+            more = [encode_mentions(outgoing.mentions)] if outgoing.mentions else []
+            appended = self.appender.append(outgoing.channel, header, value, *more)
         except Overloaded:
             return False
         appended.add_done_callback(partial(self._done, outgoing))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,11 +28,28 @@ class Membership(NamedTuple):
 
 
 class Body(NamedTuple):
-    """`digest` of the canonical JSON; `text`: `text_of` a message's text, 0 for every other kind."""
+    """What comparing needs of a body.
+
+    digest      of the canonical JSON; its upper bits (`outline`) are of what a redaction leaves
+    text        `text_of` a message's text, 0 for every other kind
+    redacts     of `message.redacted`: the number of the message that was deleted, 0 for the event's own; None for others
+    deletes     of `message.deleted`: the number of the message; 0 for others
+    """
 
     digest: int
     text: int
     membership: Membership | None
+    redacts: int | None = None
+    deletes: int = 0
+
+
+_OUTLINE_BITS: Final = 24
+_CONTENT_BITS: Final = 40
+
+
+def outline(digest: int) -> int:
+    """Equal for a message or an edit and for what its redaction leaves of it."""
+    return digest >> _CONTENT_BITS
 
 
 def text_of(text: str) -> int:
@@ -67,7 +84,8 @@ class Bodies:
         if not isinstance(content, dict) or not isinstance(content.get("type"), str):
             content = {"type": "unreadable"}
         canonical = self._encoder.encode(content)
-        digest = int.from_bytes(blake2b(canonical, digest_size=8).digest(), "little")
+        left = self._encoder.encode(_left_by_redaction(content))
+        digest = _hash(left, _OUTLINE_BITS) << _CONTENT_BITS | _hash(canonical, _CONTENT_BITS)
         kind, text, users = content["type"], content.get("text"), content.get("user_ids")
         membership = None
         if kind in ("members.added", "members.removed") and isinstance(users, list):
@@ -78,7 +96,34 @@ class Bodies:
                 version if isinstance(version, int) else 0,
             )
         said = text_of(text) if kind == "message.posted" and isinstance(text, str) else 0
-        return Body(digest, said, membership)
+        target = content.get("target")
+        number = target if isinstance(target, int) and target > 0 else 0
+        return Body(
+            digest,
+            said,
+            membership,
+            number if kind == "message.redacted" else None,
+            number if kind == "message.deleted" else 0,
+        )
+
+
+def _left_by_redaction(content: dict[str, Any]) -> dict[str, Any]:
+    """docs/messages.md: where a message was or which one was edited, and nothing of what was said."""
+    kind = content["type"]
+    left: dict[str, Any] = content
+    if kind == "message.redacted":
+        left = {key: content[key] for key in ("was", "thread", "also_to_channel", "target") if key in content}
+    elif kind == "message.posted":
+        left = {"was": kind} | {
+            key: content[key] for key in ("thread", "also_to_channel") if content.get(key)
+        }
+    elif kind == "message.edited":
+        left = {"was": kind, "target": content.get("target")}
+    return left
+
+
+def _hash(value: bytes, bits: int) -> int:
+    return int.from_bytes(blake2b(value, digest_size=bits // 8).digest(), "little")
 
 
 def _too_deep(value: bytes) -> bool:

@@ -66,6 +66,7 @@ class Crosscheck:
             index = self._index(book)
             self._acks(book, index)
             self._log(book)
+            self._redactions(book)
             self._database(book)
             for reading in self.readings.values():
                 if reading.channel == book.channel:
@@ -210,6 +211,17 @@ class Crosscheck:
         head = self.log.head(book)
         if head is not None and head < book.head:
             self._missing(book, head + 1, book.head, "acked_not_in_log", "not_in_log", "the log")
+
+    def _redactions(self, book: Book) -> None:
+        """Only the log surely holds the deletion, which is later than everything that it is about."""
+        if self.log.head(book) is None:
+            return
+        for seq, (message, source, position) in sorted(book.redacted.items()):
+            if message not in book.deleted:
+                self._findings.add(
+                    "redacted_undeleted", book.channel, seq, f"{message} is not deleted",
+                    self._ledger.where(source, position),
+                )  # fmt: skip
 
     def _database(self, book: Book) -> None:
         if not self.database.read:

@@ -32,6 +32,9 @@ RULES: Final[dict[str, Rule]] = {
     "closed_member": Rule(Property.VALIDITY, "A client's view was closed, though nobody removed the person."),
     # agreement: nobody is shown anything else
     "different_event": Rule(Property.AGREEMENT, "Two sources show different events for one number."),
+    "redacted_undeleted": Rule(
+        Property.AGREEMENT, "A message is shown as redacted, and no event of the log deletes it."
+    ),
     "ack_differs": Rule(Property.AGREEMENT, "An acknowledgement names a number that is another event's."),
     "not_in_database": Rule(Property.AGREEMENT, "What the log or a client has is missing in PostgreSQL."),
     "not_in_history": Rule(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from verify.bodies import Body, Membership
+from verify.bodies import Body, Membership, outline
 from verify.findings import Findings
 
 # id, sender, at, text, digest | source, position, marks
@@ -30,6 +30,9 @@ ACKED: Final = 1
 
 LOST: Final = 2
 """Mark: acknowledged, and missing somewhere where it should be."""
+
+REDACTED: Final = 4
+"""Mark: so far only what a redaction leaves has been shown."""
 
 NUMBERS: Final = (1 << 53) - 1
 """The greatest number that every JSON reader keeps exactly."""
@@ -80,7 +83,7 @@ class Names:
 class Book:
     """The facts of one channel in one epoch."""
 
-    __slots__ = ("_pages", "channel", "epoch", "head", "memberships", "rows")
+    __slots__ = ("_pages", "channel", "deleted", "epoch", "head", "memberships", "redacted", "rows")
 
     def __init__(self, epoch: int, channel: str) -> None:
         self.epoch = epoch
@@ -88,6 +91,10 @@ class Book:
         self.head = 0
         self.rows = 0
         self.memberships: dict[int, Membership] = {}
+        self.deleted: set[int] = set()
+        """Numbers of messages that an event of the channel deletes."""
+        self.redacted: dict[int, tuple[int, int, int]] = {}
+        """Number of a redacted event -> the message that must have been deleted for it, and where it was shown."""
         self._pages: dict[int, bytearray] = {}
 
     def get(self, seq: int) -> Fact | None:
@@ -137,6 +144,11 @@ def key_of(id: bytes, sender: int) -> bytes:
     return id + sender.to_bytes(4, "little")
 
 
+def _one_is_redacted(first: Fact, other: Fact) -> bool:
+    """The one documented exception of agreement: a deleted message or an edit of it, and what is left of that."""
+    return bool((first.marks ^ other.marks) & REDACTED) and outline(first.digest) == outline(other.digest)
+
+
 class Ledger:
     """All books, the names of people and sources, and the disagreements found while writing."""
 
@@ -182,8 +194,11 @@ class Ledger:
                 self.where(source, position),
             )  # fmt: skip
             return
+        if body.redacts is not None:
+            book.redacted.setdefault(seq, (body.redacts or seq, source, position))
         page, place = book.slot(seq)
-        packed = _FACT.pack(id, sender, at or 0, body.text, body.digest, source, position, 0)
+        mark = 0 if body.redacts is None else REDACTED
+        packed = _FACT.pack(id, sender, at or 0, body.text, body.digest, source, position, mark)
         there = page[place : place + _FACT.size]
         if there[:_IDENTITY] == packed[:_IDENTITY]:
             return
@@ -194,8 +209,15 @@ class Ledger:
                 book.head = seq
             if body.membership is not None:
                 book.memberships[seq] = body.membership
+            if body.deletes:
+                book.deleted.add(body.deletes)
             return
-        self._compare(book, seq, Fact(*_FACT.unpack(there)), Fact(*_FACT.unpack(packed)), at is None)
+        first, other = Fact(*_FACT.unpack(there)), Fact(*_FACT.unpack(packed))
+        self._compare(book, seq, first, other, at is None)
+        if first.marks & REDACTED and not other.marks & REDACTED and _one_is_redacted(first, other):
+            # From here on the others are held against what it was.
+            kept = first._replace(text=other.text, digest=other.digest, marks=first.marks & ~REDACTED)
+            page[place : place + _FACT.size] = _FACT.pack(*kept)
 
     def _compare(self, book: Book, seq: int, first: Fact, other: Fact, any_time: bool) -> None:
         differences = []
@@ -205,7 +227,7 @@ class Ledger:
             differences.append(f"sender {self.people[first.sender]} and {self.people[other.sender]}")
         if first.at != other.at and not any_time:
             differences.append(f"at {first.at} and {other.at}")
-        if first.digest != other.digest or first.text != other.text:
+        if (first.digest != other.digest or first.text != other.text) and not _one_is_redacted(first, other):
             differences.append("different bodies")
         if differences:
             self._findings.add(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from channel_server.websocket.framing import prepare_text
-from services.contract.frames import Closed, Gap, NoticesGap, Opened, ServerFrame, encode_frame
+from services.contract.frames import Closed, EventFrame, Gap, NoticesGap, Opened, ServerFrame, encode_frame
 
-
-class _Numbered(msgspec.Struct, frozen=True):
-    at: int
-
-
-_numbered_decoder = msgspec.json.Decoder(_Numbered)
+_event_decoder = msgspec.json.Decoder(EventFrame)
 
 
 def prepared(frame: ServerFrame) -> bytes:
@@ -20,20 +17,30 @@ def prepared(frame: ServerFrame) -> bytes:
     return prepare_text(encode_frame(frame))
 
 
-def event_frame(channel: str, seq: int, id: str, sender: str, at: int, event: bytes) -> bytes:
+def event_frame(
+    channel: str, seq: int, id: str, sender: str, at: int, event: bytes, mentions: Sequence[str] = ()
+) -> bytes:
     """An `EventFrame`, ready for the wire. `event`: the JSON of `contract.events.shown_body`.
 
     Written out by hand because it is made for every event of the cell: ids are plain ASCII (the envelope's
-    expression saw to that), numbers are numbers, and the body is JSON already.
+    expression and the decoder of mentions saw to that), numbers are numbers, and the body is JSON already.
     """
     head = f'{{"type":"event","channel":"{channel}","seq":{seq},"id":"{id}","sender":"{sender}","at":{at},"event":'
-    return prepare_text(b"%b%b}" % (head.encode("ascii"), event))
+    if not mentions:
+        return prepare_text(b"%b%b}" % (head.encode("ascii"), event))
+    tail = f""","mentions":["{'","'.join(mentions)}"]}}"""
+    return prepare_text(b"%b%b%b" % (head.encode("ascii"), event, tail.encode("ascii")))
+
+
+def read_event_frame(frame: bytes) -> EventFrame:
+    """What `event_frame` made."""
+    length = frame[1]
+    return _event_decoder.decode(frame[2 if length < 126 else 4 if length == 126 else 10 :])
 
 
 def event_at(frame: bytes) -> int:
     """The `at` of a frame that `event_frame` made."""
-    length = frame[1]
-    return _numbered_decoder.decode(frame[2 if length < 126 else 4 if length == 126 else 10 :]).at
+    return read_event_frame(frame).at
 
 
 def opened_frame(channel: str, head: int) -> bytes:

@@ -109,6 +109,11 @@ class Delivery:
         subscriber.pending = b""
         self.behind.discard(subscriber)
 
+    def connected_to(self, channel: str) -> list[str]:
+        """The members of a channel who have a connection here."""
+        membership = self._directory.membership
+        return [user for user in self._of_user if membership(channel, user) & 1]
+
     def of_user(self, user_id: str) -> Sequence[Subscriber]:
         """The person's connections on this node."""
         return self._of_user.get(user_id, ())

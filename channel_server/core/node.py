@@ -19,12 +19,21 @@ from channel_server.core.noticeboard import Told
 from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Link, Log
 from channel_server.core.posting import post, with_original_time
+from channel_server.core.redaction import KINDS as REDACTION_KINDS
 from channel_server.core.sends import Answer, Outgoing, Refusal, Waiter
 from channel_server.core.session import Phase, Session
 from channel_server.core.state import FRESH, PROVEN, State
 from services.contract.directory import DirectoryRecord
 from services.contract.envelope import Envelope
-from services.contract.events import MembersAdded, MembersRemoved, read_event, shown_body
+from services.contract.events import (
+    MembersAdded,
+    MembersRemoved,
+    MessageEdited,
+    MessagePosted,
+    UnknownEvent,
+    read_event,
+    shown_body,
+)
 from services.contract.notices import NOTICE_KINDS, addressed
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, Sequencer
@@ -143,7 +152,7 @@ class Node:
                     state.notices.ring.add(channel, told)
                     notices.setdefault(channel, []).append(told)
                 if not is_notice:
-                    self._take_event(runs, channel, seq, envelope, verdict.now, kind, body)
+                    self._take_event(runs, channel, seq, envelope, verdict.now, kind, body, record.mentions)
             if sends:
                 judged = sends.judged(channel, envelope.sender, envelope.id, record.digest, verdict)
                 if judged is not None:
@@ -172,8 +181,9 @@ class Node:
         at: int,
         kind: str,
         body: bytes,
+        mentions: Sequence[str],
     ) -> None:
-        frame = event_frame(channel, seq, envelope.id, envelope.sender, at, body)
+        frame = event_frame(channel, seq, envelope.id, envelope.sender, at, body, mentions)
         self.state.ring.add(channel, seq, frame)
         run = runs.get(channel)
         if run is None:
@@ -183,6 +193,12 @@ class Node:
             if isinstance(event, MembersAdded | MembersRemoved):
                 added = isinstance(event, MembersAdded)
                 run.turns.append(Turn(len(run.frames), event.user_ids, event.version, added))
+        elif kind in REDACTION_KINDS:
+            happened = read_event(body)
+            if not isinstance(happened, UnknownEvent):
+                self.state.redaction.note(channel, seq, happened)
+                # An edit that came too late is shown to nobody.
+                frame = self.state.ring.get(channel, seq) or frame
         run.frames.append(frame)
 
     def post(self, channel: str, sender: str, id: str, value: bytes, waiter: Waiter) -> Refusal | None:
@@ -193,7 +209,9 @@ class Node:
             return Refusal(
                 "draining", "this node has not heard from the log for a moment"
             )  # another may have
-        refusal = post(self.state, channel, sender, id, value, waiter)
+        event = read_event(value)
+        says = event if isinstance(event, MessagePosted | MessageEdited) else None
+        refusal = post(self.state, channel, sender, id, value, waiter, says)
         if refusal is not None:
             self.state.count_refusal(refusal)
         return refusal

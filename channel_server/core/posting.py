@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from channel_server.core.compose import event_at
 from channel_server.core.directory import member_key
+from channel_server.core.mentions import resolve
 from channel_server.core.sends import Accepted, Answer, Refusal, Waiter, answer_of, expired
 from channel_server.core.state import PROVEN, State
 from services.contract.directory import parse_directory_at
 from services.contract.envelope import digest_of
-from services.contract.events import MessagePosted, encode_event
+from services.contract.events import MessageEdited, MessagePosted, encode_event
 from services.contract.frames import Send
 from services.contract.ids import born_ms
 
@@ -71,7 +72,8 @@ def decide(state: State, user_id: str, request: Request, waiter: Waiter, now: fl
     if lacking is not None:
         return lacking
     send = request.send
-    value = encode_event(MessagePosted(text=send.text))
+    event = MessagePosted(text=send.text, thread=send.thread, also_to_channel=send.also_to_channel)
+    value = encode_event(event)
     workspace = state.directory.workspace_of(user_id)
     if not workspace.active:
         refusal = _DELETED
@@ -84,7 +86,7 @@ def decide(state: State, user_id: str, request: Request, waiter: Waiter, now: fl
     elif len(send.text) > workspace.max_text:
         refusal = Refusal("too_large", f"a message has at most {workspace.max_text} characters here")
     else:
-        return post(state, send.channel, user_id, send.id, value, waiter)
+        return post(state, send.channel, user_id, send.id, value, waiter, event)
     return _not_now(state, user_id, request, value, waiter, now, refusal)
 
 
@@ -116,8 +118,19 @@ def _not_now(
     return Await(PROVEN, deadline) if now < deadline else _LATE
 
 
-def post(state: State, channel: str, sender: str, id: str, value: bytes, waiter: Waiter) -> Refusal | None:
-    """Append an event's JSON; None: the waiter will be answered. Who may do what has been decided."""
+def post(
+    state: State,
+    channel: str,
+    sender: str,
+    id: str,
+    value: bytes,
+    waiter: Waiter,
+    says: MessagePosted | MessageEdited | None = None,
+) -> Refusal | None:
+    """Append an event's JSON; None: the waiter will be answered. Who may do what has been decided.
+
+    `says`: the event, if it is one that may mention people.
+    """
     now = state.clock.monotonic()
     if state.freshness.is_late(now):
         return _LATE
@@ -127,7 +140,11 @@ def post(state: State, channel: str, sender: str, id: str, value: bytes, waiter:
     if state.sends.is_full:
         return _BUSY
     outgoing = state.sends.begin(channel, sender, id, value, now + state.limits.send_timeout, waiter)
-    if outgoing is not None and not state.log.append(outgoing, state.clock.wall_ms(), value):
+    if outgoing is None:
+        return None
+    if says is not None:
+        outgoing.mentions = resolve(state.directory, state.here, channel, sender, says)
+    if not state.log.append(outgoing, state.clock.wall_ms(), value):
         state.sends.withdraw(outgoing)
         return _BUSY
     return None

@@ -77,6 +77,15 @@ class Ring:
         place = track.start + seq - track.first
         return track.frames[place] if place < len(track.frames) else None
 
+    def replace(self, channel: str, seq: int, frame: bytes) -> None:
+        """Put another frame in place of one that is held. Raises KeyError when it is not."""
+        held = self.get(channel, seq)
+        if held is None:
+            raise KeyError((channel, seq))
+        track = self._tracks[channel]
+        track.frames[track.start + seq - track.first] = frame
+        self.bytes += len(frame) - len(held)
+
     def since(self, channel: str, seq: int, max_bytes: int) -> Stretch | None:
         """Events after `seq`, oldest first: at least one, then as many as fit in `max_bytes`. None: none is held.
 

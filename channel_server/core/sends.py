@@ -47,9 +47,9 @@ class Waiter(Protocol):
 
 
 class Outgoing:
-    """One record on its way. `confirmed`: the log has it; only the verdict is outstanding."""
+    """One record on its way. `confirmed`: the log has it; only the verdict is outstanding. `mentions`: its header."""
 
-    __slots__ = ("channel", "confirmed", "deadline", "digest", "id", "sender", "waiters")
+    __slots__ = ("channel", "confirmed", "deadline", "digest", "id", "mentions", "sender", "waiters")
 
     def __init__(self, channel: str, sender: str, id: str, digest: int, deadline: float) -> None:
         self.channel = channel
@@ -58,6 +58,7 @@ class Outgoing:
         self.digest = digest
         self.deadline = deadline
         self.confirmed = False
+        self.mentions: tuple[str, ...] = ()
         self.waiters: list[Waiter] = []
 
     def answer(self, answer: Answer) -> None:

@@ -11,9 +11,11 @@ from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
 from channel_server.core.freshness import Freshness
 from channel_server.core.limits import Limits, TokenBucket
+from channel_server.core.mentions import Here
 from channel_server.core.noticeboard import Noticeboard, NoticeRing
 from channel_server.core.numbering import Numbering
 from channel_server.core.ports import Clock, Log
+from channel_server.core.redaction import Redaction
 from channel_server.core.ring import Ring
 from channel_server.core.sends import Refusal, Sends
 from channel_server.core.waits import Waits
@@ -58,6 +60,9 @@ class State:
         self.ring = Ring(ring_bytes)
         self.notices = Noticeboard(NoticeRing(ring_bytes // NOTICES_SHARE), numbering.head)
         self.delivery = Delivery(self.ring, self.directory, numbering.head, limits, self.notices)
+        self.redaction = Redaction(self.ring)
+        self.here: Here = self.delivery.connected_to
+        """Who in a channel is active; until somebody knows better, everybody who is connected to this node."""
         self.sends = Sends(limits.sends_per_node)
         self.waits = Waits()
         self.freshness = Freshness(limits)

@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta
 
-from services.contract.events import ChannelId, EventId, Text
+from services.contract.events import ChannelId, EventId, MessageSeq, Text
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 """The largest message a client may send."""
@@ -54,12 +54,15 @@ class Connect(_Frame, frozen=True, tag="connect"):
 class Send(_Frame, frozen=True, tag="send"):
     """Post a message. `id` is a UUIDv7 chosen by the client and the same on every retry.
 
-    `directory_at`, from a REST reply, makes the node wait until it has seen that change.
+    `thread` and `also_to_channel` as in `message.posted`: the seq of the message that this one replies to, and whether
+    the reply is shown in the channel as well. `directory_at`, from a REST reply, makes the node wait until it has seen that change.
     """
 
     channel: ChannelId
     id: EventId
     text: Text
+    thread: MessageSeq | None = None
+    also_to_channel: bool = False
     directory_at: DirectoryAt | None = None
 
 
@@ -96,7 +99,10 @@ class Welcome(_Frame, frozen=True, tag="welcome"):
 
 
 class EventFrame(_Frame, frozen=True, tag="event"):
-    """One event of a channel. `at` is the log's clock when it was numbered; `event` its body, told apart by `type`."""
+    """One event of a channel. `at` is the log's clock when it was numbered; `event` its body, told apart by `type`.
+
+    `mentions`: the people behind `<!here>` and groups, found when it was posted; nobody is left out.
+    """
 
     channel: str
     seq: int
@@ -104,6 +110,7 @@ class EventFrame(_Frame, frozen=True, tag="event"):
     sender: str
     at: int
     event: msgspec.Raw
+    mentions: list[str] = []
 
 
 class Ack(_Frame, frozen=True, tag="ack"):

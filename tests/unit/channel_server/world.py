@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -128,14 +128,17 @@ class World:
     def id(self) -> str:
         return new_event_id(self.clock.wall_ms())
 
-    def append(self, channel: str, sender: str, event: Event | bytes, id: str = "") -> None:
+    def append(
+        self, channel: str, sender: str, event: Event | bytes, id: str = "", mentions: Sequence[str] = ()
+    ) -> None:
         """A record that another node appended comes along in the tail."""
         chosen = id or self.id()
         value = event if isinstance(event, bytes) else encode_event(event)
         now = self.clock.wall_ms()
         partition = partition_of(channel, GENERATION.partitions)
         envelope = Envelope(channel, sender, chosen, now, born_ms(chosen))
-        record = LogRecord(partition, next(self.offsets[partition]), now, envelope, value, digest_of(value))
+        offset = next(self.offsets[partition])
+        record = LogRecord(partition, offset, now, envelope, value, digest_of(value), tuple(mentions))
         self.node.records(partition, [record])
         self.settle()
 
@@ -147,7 +150,7 @@ class World:
         """Everything that this node appended comes back."""
         appended, self.log.appended = self.log.appended, []
         for outgoing, _, value in appended:
-            self.append(outgoing.channel, outgoing.sender, value, outgoing.id)
+            self.append(outgoing.channel, outgoing.sender, value, outgoing.id, outgoing.mentions)
 
     # time
 

@@ -71,19 +71,20 @@ class World:
         self.log: list[list[Record]] = [[] for _ in range(TIMES.partitions)]
         self.events: dict[str, list[Stored]] = {channel: [] for channel in self.channels}
         self.members: dict[str, set[str]] = {channel: set() for channel in self.channels}
+        self.deleted: set[tuple[str, int]] = set()
         self._keys: dict[tuple[str, str, str], Stored] = {}
         self._clocks = [0] * TIMES.partitions
         self._versions = 0
         self._run(steps)
         self.recordings = {f"{client.name}.jsonl": client.lines for client in self.clients}
         self.rows = [
-            StoredRow(1, channel, e.seq, e.sender, e.id, e.at, e.body)
+            StoredRow(1, channel, e.seq, e.sender, e.id, e.at, self._left(channel, e))
             for channel, events in self.events.items()
             for e in events
         ]
         self.history = {
             client.user: [
-                HistoryEvent(1, channel, e.seq, e.sender, e.id, e.at, e.body)
+                HistoryEvent(1, channel, e.seq, e.sender, e.id, e.at, self._left(channel, e))
                 for channel in self.channels
                 if client.user in self.members[channel]
                 for e in self.events[channel]
@@ -151,6 +152,8 @@ class World:
                 self._change_membership(client)
             elif step < 0.97:
                 self._rest(client)
+            elif step < 0.985:
+                self._delete(client)
             else:
                 self._noise()
         for client in self.clients:
@@ -279,10 +282,35 @@ class World:
                 self._show(client, channel, stored, "live")
         self._acknowledge(client)
 
+    def _delete(self, client: Client) -> None:
+        """A message is edited and deleted; what is shown of both later is redacted."""
+        channel = self.rng.choice(self.channels)
+        messages = [e for e in self.events[channel] if e.body.startswith(b'{"type": "message.posted"')]
+        if client.user not in self.members[channel] or not messages:
+            return
+        target = self.rng.choice(messages).seq
+        edit = {"type": "message.edited", "target": target, "text": "better"}
+        self.append(channel, client.user, self.new_id(), json.dumps(edit).encode())
+        if self.rng.random() < 0.3:
+            return
+        gone = {"type": "message.deleted", "target": target}
+        self.append(channel, client.user, self.new_id(), json.dumps(gone).encode())
+        self.deleted.add((channel, target))
+
+    def _left(self, channel: str, stored: Stored) -> bytes:
+        """The body as it is shown once everything is stored."""
+        body = json.loads(stored.body)
+        kind = body["type"]
+        if kind == "message.posted" and (channel, stored.seq) in self.deleted:
+            return b'{"type":"message.redacted","was":"message.posted"}'
+        if kind == "message.edited" and (channel, body["target"]) in self.deleted:
+            return b'{"type":"message.redacted","was":"message.edited","target":%d}' % body["target"]
+        return stored.body
+
     def _show(self, client: Client, channel: str, stored: Stored, via: str) -> None:
         self._write(
             client, "event", epoch=1, channel=channel, seq=stored.seq, id=stored.id, sender=stored.sender,
-            at=stored.at, event=json.loads(stored.body), via=via,
+            at=stored.at, event=json.loads(stored.body if via == "live" else self._left(channel, stored)), via=via,
         )  # fmt: skip
 
     def _change_membership(self, client: Client) -> None:

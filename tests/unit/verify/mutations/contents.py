@@ -323,3 +323,36 @@ def acknowledged_at_another_time(world: World, rng: Random) -> bool:
     lines, index = rng.choice(candidates)
     lines[index] = {**lines[index], "at": lines[index]["at"] + 1}
     return True
+
+
+# --- redacted -------------------------------------------------------------------------------------------------
+
+
+@breaks("redacted_undeleted")
+def redacted_without_a_deletion(world: World, rng: Random) -> bool:
+    rows = [
+        index
+        for index, row in enumerate(world.rows)
+        if (row.body or b"").startswith(b'{"type": "message.posted"')
+    ]
+    if not rows:
+        return False
+    index = rng.choice(rows)
+    world.rows[index] = world.rows[index]._replace(body=b'{"type":"message.redacted","was":"message.posted"}')
+    return True
+
+
+@breaks("different_event")
+def redacted_as_something_else(world: World, rng: Random) -> bool:
+    rows = [
+        index
+        for index, row in enumerate(world.rows)
+        if (row.body or b"").startswith(b'{"type":"message.redacted"')
+    ]
+    if not rows:
+        return False
+    index = rng.choice(rows)
+    world.rows[index] = world.rows[index]._replace(
+        body=b'{"type":"message.redacted","was":"message.posted","thread":1}'
+    )
+    return True
