@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
+import zoneinfo
 from typing import Annotated, Any, Final, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 MAX_SEQ: Final = (1 << 53) - 1
 """The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
@@ -38,8 +42,42 @@ def _email(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _avatar(text: str) -> str:
+    if not text:
+        return text
+    try:
+        parsed = urlsplit(text)
+        odd = parsed.port == 0 or parsed.username is not None or parsed.password is not None
+    except ValueError as error:
+        raise ValueError("is not an address") from error
+    if parsed.scheme != "https" or not parsed.hostname or odd:
+        raise ValueError("must be an https address without a user name")
+    return text
+
+
+def _time_zone(text: str) -> str:
+    if text not in available_time_zones():
+        raise ValueError("is no name of the IANA time zone database, such as Europe/London")
+    return text
+
+
+@functools.cache
+def available_time_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _moment(moment: dt.datetime) -> dt.datetime:
+    if not 2000 <= moment.year <= 2999:
+        raise ValueError("must lie between the years 2000 and 2999")
+    return moment.astimezone(dt.UTC)
+
+
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=PRINTABLE), AfterValidator(_trimmed)]
 Topic = Annotated[str, Field(max_length=500, pattern=STORABLE)]
+AvatarUrl = Annotated[str, Field(max_length=500, pattern=r"^[\x21-\x7e]*$"), AfterValidator(_avatar)]
+"""An https address, or empty; nobody but clients ever fetches it."""
+TimeZone = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_time_zone)]
+Moment = Annotated[AwareDatetime, AfterValidator(_moment), Field(json_schema_extra={"maxLength": 40})]
 Device = Annotated[str, Field(max_length=100, pattern=PRINTABLE)]
 Email = Annotated[
     str, Field(min_length=3, max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_email)
@@ -49,6 +87,7 @@ Password = Annotated[SecretStr, Field(min_length=10, max_length=200), AfterValid
 GivenPassword = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(_unicode)]
 """What somebody says their password is: no more is asked of it than of any text."""
 OpaqueToken = Annotated[SecretStr, Field(min_length=20, max_length=200), AfterValidator(_unicode)]
+ChannelId = Annotated[str, Field(pattern=r"^ch_[0-9a-f]{32}$")]
 UserId = Annotated[str, Field(pattern=r"^usr_[0-9a-f]{32}$")]
 EventId = Annotated[
     str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
@@ -63,6 +102,9 @@ UserPath = Annotated[
 ]
 SessionPath = Annotated[
     str, Path(pattern=r"^ses_[0-9a-f]{32}$", examples=["ses_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
+]
+GroupPath = Annotated[
+    str, Path(pattern=r"^grp_[0-9a-f]{32}$", examples=["grp_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
 ]
 InvitePath = Annotated[
     str, Path(pattern=r"^inv_[0-9a-f]{32}$", examples=["inv_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])

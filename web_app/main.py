@@ -16,18 +16,22 @@ from fastapi.routing import APIRoute
 from services.runtime.admin import admin_routes, serving
 from services.runtime.settings import SettingsError
 from web_app import problems
+from web_app.audit import endpoints as audit
 from web_app.auth import endpoints as auth
 from web_app.auth.attempts import Attempts
 from web_app.auth.keys import KeyRing, load_private_keys
 from web_app.auth.passwords import Passwords
 from web_app.channels import endpoints as channels
 from web_app.database import Database
+from web_app.groups import endpoints as groups
+from web_app.invites import endpoints as invites
 from web_app.memberships import endpoints as memberships
 from web_app.messages import endpoints as messages
 from web_app.messages.channel_servers import ChannelServers
 from web_app.notices import endpoints as notices
 from web_app.observation import Observation
 from web_app.parts import Parts
+from web_app.preferences import endpoints as preferences
 from web_app.realtime import endpoints as realtime
 from web_app.settings import WebSettings
 from web_app.upkeep import Upkeep
@@ -46,17 +50,34 @@ Who may do what, and history. Messages in real time go over the WebSocket of a c
 """
 
 TAGS: Final = [
-    {"name": "workspaces", "description": "Signing up."},
+    {"name": "workspaces", "description": "Signing up; settings, handing over, leaving, deleting."},
     {"name": "auth", "description": "Logging in, tokens, sessions."},
-    {"name": "users", "description": "The people of a workspace."},
+    {"name": "users", "description": "The people of a workspace: roles, profiles, status."},
+    {"name": "invites", "description": "Inviting people by single-use links."},
+    {"name": "groups", "description": "User groups: people who are mentioned together."},
     {"name": "channels", "description": "Channels themselves."},
     {"name": "memberships", "description": "Who is in a channel."},
+    {"name": "preferences", "description": "Muted channels, notification levels, do not disturb."},
     {"name": "messages", "description": "Posting, and history by seq."},
     {"name": "notices", "description": "What is addressed to people."},
     {"name": "realtime", "description": "The way to a channel server."},
+    {"name": "audit", "description": "What owners and admins did."},
 ]
 
-DOMAINS: Final = (workspaces, auth, users, channels, memberships, messages, notices, realtime)
+DOMAINS: Final = (
+    workspaces,
+    auth,
+    users,
+    invites,
+    groups,
+    channels,
+    memberships,
+    preferences,
+    messages,
+    notices,
+    realtime,
+    audit,
+)
 
 log = structlog.get_logger()
 

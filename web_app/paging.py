@@ -61,6 +61,23 @@ def decode_cursor(cursor: str, prefix: Prefix) -> str:
     return last_id
 
 
+def encode_name(name: str) -> str:
+    """A cursor of a list in the order of names."""
+    return base64.urlsafe_b64encode(name.encode()).decode("ascii").rstrip("=")
+
+
+def decode_name(cursor: str) -> str:
+    """Raises ApiError invalid_request."""
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        name = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError) as error:
+        raise invalid_field("query.cursor", "not a cursor of this list") from error
+    if "\0" in name:
+        raise invalid_field("query.cursor", "not a cursor of this list")
+    return name
+
+
 def listing(
     rows: Sequence[Row], limit: int, id_of: Callable[[Row], str], item_of: Callable[[Row], Item]
 ) -> Listing[Item]:

@@ -90,7 +90,7 @@ _ACTIONS: Final = (
     _for("channel.create", "make channels", "yes", "yes", "setting", "no"),
     _for("channel.see", "see a channel and who is in it", "seen", "seen", "seen", "inside"),
     _for("channel.change", "rename a channel, set its topic", "inside", "inside", "inside", "no"),
-    _for("channel.manage", "archive a channel, make it private, change its settings", "seen", "seen", "seen and maker", "no"),
+    _for("channel.manage", "archive a channel, make it private, change its settings", "seen", "seen", "inside and maker", "no"),
     _for("channel.set_default", "have new people put into a channel", "seen", "seen", "no", "no"),
     _for("channel.join", "join a channel", "seen", "seen", "seen", "inside"),
     _for("channel.leave", "leave a channel", "inside", "inside", "inside", "inside"),

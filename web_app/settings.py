@@ -32,6 +32,8 @@ class WebSettings(LogSettings, DatabaseSettings):
     web_refresh_grace_s: Annotated[int, Field(ge=0, le=600)] = 60
     """How long a used refresh token may be presented again, for an answer that was lost; 0: not at all."""
     web_invite_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
+    web_invite_link: Annotated[str, Field(pattern=r"^https?://[^\s#]{1,300}$")] = "http://127.0.0.1:8000/join"
+    """Where the link of an invitation leads; `#` and the token follow."""
 
     web_login_limit: RateLimit = "20/minute"
     """Attempts to log in to one account from one address."""
@@ -39,6 +41,12 @@ class WebSettings(LogSettings, DatabaseSettings):
     """Sign-ups, accepted invitations and attempts to log in from one address; of IPv6, from one /64."""
     web_failure_limit: RateLimit = "100/hour"
     """Wrong attempts to log in to one account, from all addresses together."""
+    web_invite_limit: RateLimit = "200/hour"
+    """Invitations made and renewed by one person."""
+    web_create_limit: RateLimit = "120/minute"
+    """Channels, direct channels and user groups made by one person."""
+    web_change_limit: RateLimit = "60/minute"
+    """Changes of one person's profile and status, of which everybody is told."""
 
     web_password_time_cost: Annotated[int, Field(ge=1, le=20)] = 3
     web_password_memory_kib: Annotated[int, Field(ge=8, le=4 * 1024 * 1024)] = 64 * 1024

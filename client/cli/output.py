@@ -28,7 +28,9 @@ from client.model import (
 from services.contract.events import (
     ChannelArchived,
     ChannelCreated,
+    ChannelMadePrivate,
     ChannelRenamed,
+    ChannelSettingsChanged,
     ChannelTopicSet,
     ChannelUnarchived,
     Event,
@@ -127,6 +129,10 @@ class Describer:
                 return f"{who} archived the channel"
             case ChannelUnarchived():
                 return f"{who} unarchived the channel"
+            case ChannelMadePrivate():
+                return f"{who} made the channel private"
+            case ChannelSettingsChanged():
+                return f"{who} changed who may do what here: {_settings(event)}"
             case MembersAdded(user_ids=[user]) if user == sender:
                 return f"{who} joined"
             case MembersRemoved(user_ids=[user]) if user == sender:
@@ -157,6 +163,15 @@ class Describer:
     def _all(self, users: Iterable[str]) -> str:
         names = [self.name(user) for user in users]
         return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _settings(event: ChannelSettingsChanged) -> str:
+    words = [
+        f"{name} {value}" for name, value in (("posting", event.posting), ("adding", event.adding)) if value
+    ]
+    if event.default is not None:
+        words.append("new people are put into it" if event.default else "new people are not put into it")
+    return ", ".join(words)
 
 
 def notice(event: Opened | Closed | Gap | Reset, label: str) -> str:

@@ -11,10 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from services.contract.events import MAX_TEXT, ChannelKind
+from services.contract.events import MAX_TEXT, ChannelKind, WhoMay
 
 Role = Literal["owner", "admin", "member", "guest"]
-Posting = Literal["everyone", "admins"]
 
 DEFAULT_TYPING_LIMIT: int = 200
 
@@ -61,7 +60,7 @@ class ChannelRecord(_Record, frozen=True, tag="channel"):
     workspace_id: str
     kind: ChannelKind
     archived: bool
-    posting: Posting = "everyone"
+    posting: WhoMay = "everyone"
 
     @property
     def key(self) -> str:

@@ -22,6 +22,9 @@ MAX_EMOJI_CHARACTERS: Final = 64
 
 ChannelKind = Literal["public", "private", "direct", "group"]
 
+WhoMay = Literal["everyone", "admins"]
+"""Who may post or add people in a channel: everyone in it, or only owners and admins."""
+
 # PostgreSQL's text cannot hold U+0000, and a lone surrogate is not Unicode text at all.
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00\ud800-\udfff]*$")]
 # The lengths are not redundant: `$` also matches before a line feed at the end.
@@ -135,6 +138,18 @@ class ChannelUnarchived(_Event, frozen=True, tag="channel.unarchived"):
     pass
 
 
+class ChannelSettingsChanged(_Event, frozen=True, tag="channel.settings_changed", omit_defaults=True):
+    """Who may post, who may add people, whether new people are put into it: what is named is so from here on."""
+
+    posting: WhoMay | None = None
+    adding: WhoMay | None = None
+    default: bool | None = None
+
+
+class ChannelMadePrivate(_Event, frozen=True, tag="channel.made_private"):
+    """It was public, and is for those who are in it from here on."""
+
+
 class MembersAdded(_Event, frozen=True, tag="members.added"):
     """These people are members from here on: one event, however many. The sender did it (joining: oneself).
 
@@ -172,6 +187,8 @@ Event = (
     | ChannelTopicSet
     | ChannelArchived
     | ChannelUnarchived
+    | ChannelSettingsChanged
+    | ChannelMadePrivate
     | MembersAdded
     | MembersRemoved
 )

@@ -31,6 +31,8 @@ EVENTS: Final[tuple[events.Event, ...]] = (
     events.ChannelTopicSet(topic="What we all should know"),
     events.ChannelArchived(),
     events.ChannelUnarchived(),
+    events.ChannelSettingsChanged(posting="admins"),
+    events.ChannelMadePrivate(),
     events.MembersAdded(user_ids=[ANNA, OMAR], version=1042),
     events.MembersRemoved(user_ids=[OMAR], version=1043),
 )

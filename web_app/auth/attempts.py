@@ -1,4 +1,6 @@
-"""How often one may try: to log in to one account, to change its password, and anything with a password from one address."""
+"""How often one may try: to log in to one account, to change its password, anything with a password from one address;
+and how often one person may do what costs others something.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +29,9 @@ class Attempts:
         self._per_account = parse(settings.web_login_limit)
         self._per_address = parse(settings.web_address_limit)
         self._failures = parse(settings.web_failure_limit)
+        self._invites = parse(settings.web_invite_limit)
+        self._creations = parse(settings.web_create_limit)
+        self._changes = parse(settings.web_change_limit)
 
     def log_in(self, workspace_slug: str, email: str, address: str) -> None:
         """Note an attempt to log in. Raises ApiError slow_down when there were too many."""
@@ -50,6 +55,18 @@ class Attempts:
     def from_address(self, address: str) -> None:
         """Note an attempt at something that costs a password's work. Raises ApiError slow_down."""
         self._note(self._per_address, "address", _site(address), "Too many attempts from this address.")
+
+    def invite(self, user_id: str) -> None:
+        """Note that somebody invites. Raises ApiError slow_down."""
+        self._note(self._invites, "invite", user_id, "Too many invitations.")
+
+    def create(self, user_id: str) -> None:
+        """Note that somebody makes a channel or a group. Raises ApiError slow_down."""
+        self._note(self._creations, "create", user_id, "Too many channels or groups in a short time.")
+
+    def change(self, user_id: str) -> None:
+        """Note that somebody changes their profile. Raises ApiError slow_down."""
+        self._note(self._changes, "change", user_id, "Too many changes of your profile in a short time.")
 
     def _note(self, limit: RateLimitItem, kind: str, key: str, sentence: str) -> None:
         if self._windows.hit(limit, kind, key):

@@ -39,6 +39,11 @@ VIEWER_COLUMNS = (
     User.role,
     User.active,
     Session.revoked_at,
+    select(Workspace.active)
+    .where(Workspace.id == User.workspace_id)
+    .correlate(User)
+    .scalar_subquery()
+    .label("workspace_active"),
 )
 _VIEWER: AnySelect = (
     select(*VIEWER_COLUMNS)
@@ -58,6 +63,8 @@ def viewer_of(row: AnyRow | None, claims: Claims) -> Viewer:
         raise ApiError("unauthenticated", "The session is unknown.")
     if row.revoked_at is not None:
         raise ApiError("unauthenticated", "The session has ended.")
+    if not row.workspace_active:
+        raise ApiError("unauthenticated", "The workspace was deleted.")
     if not row.active:
         raise ApiError("unauthenticated", "The account is deactivated.")
     return Viewer(row.user_id, row.workspace_id, row.session_id, row.role)
@@ -68,7 +75,9 @@ async def find_account(db: AsyncConnection, workspace_slug: str, email: str) -> 
     found = await db.execute(
         select(User.id, User.password_hash, User.active)
         .join(Workspace, Workspace.id == User.workspace_id)
-        .where(Workspace.slug == workspace_slug, func.lower(User.email) == func.lower(email))
+        .where(
+            Workspace.slug == workspace_slug, Workspace.active, func.lower(User.email) == func.lower(email)
+        )
     )
     return found.one_or_none()
 
@@ -83,7 +92,7 @@ async def lock_user(db: AsyncConnection, user_id: str) -> AnyRow | None:
             Workspace.created_at.label("workspace_created_at"),
         )
         .join(Workspace, Workspace.id == User.workspace_id)
-        .where(User.id == user_id)
+        .where(User.id == user_id, Workspace.active)
         .with_for_update(of=User, read=True)
     )
     return found.one_or_none()

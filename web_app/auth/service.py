@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.contract.tokens import Claims
@@ -11,7 +13,7 @@ from web_app.auth.sessions import end_sessions, hash_of_sent, issue_tokens, star
 from web_app.database import AnyRow
 from web_app.parts import Parts
 from web_app.problems import ApiError
-from web_app.users.schemas import User
+from web_app.users.schemas import Status, User
 from web_app.workspaces.schemas import Workspace
 
 
@@ -109,8 +111,28 @@ async def _is_current(db: AsyncConnection, token_hash: bytes, found: AnyRow) -> 
 
 def user_shown(row: AnyRow) -> User:
     return User(
-        id=row.id, name=row.name, email=row.email, role=row.role, active=row.active, created_at=row.created_at
+        id=row.id,
+        name=row.name,
+        email=row.email,
+        role=row.role,
+        active=row.active,
+        created_at=row.created_at,
+        display_name=row.display_name,
+        title=row.title,
+        avatar_url=row.avatar_url,
+        time_zone=row.time_zone,
+        status=status_shown(row),
     )
+
+
+def status_shown(row: AnyRow) -> Status | None:
+    """None also for a status whose time is over."""
+    expires_at = row.status_expires_at
+    if not (row.status_text or row.status_emoji):
+        return None
+    if expires_at is not None and expires_at <= dt.datetime.now(dt.UTC):
+        return None
+    return Status(text=row.status_text, emoji=row.status_emoji, expires_at=expires_at)
 
 
 def workspace_shown(row: AnyRow) -> Workspace:

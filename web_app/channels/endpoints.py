@@ -8,12 +8,20 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from web_app.channels import repository, service
-from web_app.channels.schemas import Channel, ChannelChange, ChannelChanged, NewChannel, NewDirectChannel
-from web_app.dependencies import Reading, ReadingViewer, Transaction, WritingViewer
+from web_app.channels import repository, service, settings
+from web_app.channels.schemas import (
+    Channel,
+    ChannelChange,
+    ChannelChanged,
+    ChannelSettings,
+    DirectoryPage,
+    NewChannel,
+    NewDirectChannel,
+)
+from web_app.dependencies import PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
 from web_app.fields import ChannelPath, Listing
-from web_app.paging import Page, listing
-from web_app.permissions import acts
+from web_app.paging import Page, decode_name, encode_name, listing
+from web_app.permissions import acts, require
 from web_app.problems import problems
 from web_app.replies import DoneOnce, reply
 
@@ -31,12 +39,13 @@ class ChannelPage(Page):
     summary="Make a channel",
     status_code=201,
     response_model=ChannelChanged,
-    responses=problems("forbidden", "name_taken", "id_reused", "too_large"),
+    responses=problems("forbidden", "name_taken", "slow_down", "id_reused", "too_large"),
 )
 async def create_channel(
-    wanted: NewChannel, viewer: WritingViewer, db: Transaction, once: DoneOnce
+    wanted: NewChannel, viewer: WritingViewer, db: Transaction, once: DoneOnce, parts: PartsOfApp
 ) -> Response:
-    """You are its first member. Guests cannot."""
+    """You are its first member. Guests cannot, and members only if the workspace's settings say so."""
+    parts.attempts.create(viewer.user_id)
 
     async def command() -> tuple[int, BaseModel]:
         return 201, await service.create(db, viewer, wanted)
@@ -53,13 +62,14 @@ async def create_channel(
     response_model=ChannelChanged,
     responses={
         200: {"model": ChannelChanged, "description": "It was there already."},
-        **problems("not_found", "id_reused", "too_large"),
+        **problems("not_found", "slow_down", "id_reused", "too_large"),
     },
 )
 async def open_direct_channel(
-    wanted: NewDirectChannel, viewer: WritingViewer, db: Transaction, once: DoneOnce
+    wanted: NewDirectChannel, viewer: WritingViewer, db: Transaction, once: DoneOnce, parts: PartsOfApp
 ) -> Response:
-    """There is one channel for each set of people, whoever opens it first."""
+    """There is one channel for each set of people, whoever opens it first. The others are told by a notice."""
+    parts.attempts.create(viewer.user_id)
 
     async def command() -> tuple[int, BaseModel]:
         return await service.open_direct(db, viewer, wanted)
@@ -83,6 +93,26 @@ async def list_channels(
         db, viewer, page.after("ch"), page.limit, only_mine=page.member is True
     )
     return reply(listing(rows, page.limit, lambda row: str(row.id), service.shown))
+
+
+@router.get(
+    "/directory",
+    operation_id="browse_channels",
+    openapi_extra=acts("channel.browse"),
+    summary="Browse the public channels",
+    response_model=Listing[Channel],
+    responses=problems("forbidden"),
+)
+async def browse_channels(
+    page: Annotated[DirectoryPage, Query()], viewer: ReadingViewer, db: Reading
+) -> Response:
+    """In the order of their names, with how many are in each; without the archived. Not for guests."""
+    require("channel.browse", viewer.role)
+    after = "" if page.cursor is None else decode_name(page.cursor)
+    rows = await repository.browse(db, viewer, prefix=page.prefix, after=after, limit=page.limit)
+    items = [service.shown(row) for row in rows[: page.limit]]
+    more = encode_name(rows[page.limit - 1].key) if len(rows) > page.limit else None
+    return reply(Listing(items=items, next_cursor=more))
 
 
 @router.get(
@@ -122,6 +152,46 @@ async def change_channel(
 
     async def command() -> tuple[int, BaseModel]:
         return 200, await service.change(db, viewer, channel_id, wanted)
+
+    return await once(command)
+
+
+@router.patch(
+    "/{channel_id}/settings",
+    operation_id="change_channel_settings",
+    openapi_extra=acts("channel.manage"),
+    summary="Say who may post and add people",
+    response_model=ChannelChanged,
+    responses=problems(
+        "not_found", "not_a_member", "forbidden", "conflict", "archived", "id_reused", "too_large"
+    ),
+)
+async def change_channel_settings(
+    channel_id: ChannelPath, wanted: ChannelSettings, viewer: WritingViewer, db: Transaction, once: DoneOnce
+) -> Response:
+    """For the channel's maker, owners and admins; `default` for owners and admins, of public channels."""
+
+    async def command() -> tuple[int, BaseModel]:
+        return 200, await settings.change_settings(db, viewer, channel_id, wanted)
+
+    return await once(command)
+
+
+@router.post(
+    "/{channel_id}/make-private",
+    operation_id="make_channel_private",
+    openapi_extra=acts("channel.manage"),
+    summary="Make a public channel private",
+    response_model=ChannelChanged,
+    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "archived", "id_reused"),
+)
+async def make_channel_private(
+    channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
+) -> Response:
+    """Who is in it stays in it; nobody else finds it any more. There is no way back."""
+
+    async def command() -> tuple[int, BaseModel]:
+        return 200, await settings.make_private(db, viewer, channel_id)
 
     return await once(command)
 

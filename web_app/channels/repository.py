@@ -13,6 +13,9 @@ from services.database.tables import Channel, Membership, row_version
 from web_app.auth.repository import Viewer
 from web_app.database import AnyRow, AnySelect
 
+_LAST = "\U0010ffff"
+"""The greatest character."""
+
 _COLUMNS = (
     Channel.id,
     Channel.kind,
@@ -23,6 +26,10 @@ _COLUMNS = (
     Channel.created_at,
     Channel.archived_at,
     Channel.version,
+    Channel.is_default,
+    Channel.posting,
+    Channel.adding,
+    Channel.member_count,
 )
 
 
@@ -77,14 +84,62 @@ async def lock_channel(db: AsyncConnection, viewer: Viewer, channel_id: str) -> 
     return await find_channel(db, viewer, channel_id)
 
 
-async def lock_default_channel(db: AsyncConnection, workspace_id: str) -> str | None:
-    """The id of the channel that new people are put into, with its row locked; None when it is archived."""
+async def find_channels(db: AsyncConnection, viewer: Viewer, channel_ids: Sequence[str]) -> Sequence[AnyRow]:
+    """Those of these channels that the viewer may see."""
     found = await db.execute(
-        select(Channel.id)
-        .where(Channel.workspace_id == workspace_id, Channel.is_default, Channel.archived_at.is_(None))
+        _with_membership(viewer).where(Channel.id.in_(channel_ids), _visible(viewer)).order_by(Channel.id)
+    )
+    return found.all()
+
+
+async def lock_first_channels(
+    db: AsyncConnection, workspace_id: str, channel_ids: Sequence[str], *, default: bool
+) -> Sequence[AnyRow]:
+    """(id, is_default) of these channels and, if `default`, the default ones, with their rows locked.
+
+    Archived ones are left out. In the order of their ids, so that two newcomers never wait for each other.
+    """
+    wanted: ColumnElement[bool] = Channel.id.in_(channel_ids)
+    if default:
+        wanted = or_(wanted, Channel.is_default)
+    found = await db.execute(
+        select(Channel.id, Channel.is_default)
+        .where(Channel.workspace_id == workspace_id, Channel.archived_at.is_(None), wanted)
+        .order_by(Channel.id)
         .with_for_update()
     )
-    return found.scalar_one_or_none()
+    return found.all()
+
+
+async def browse(
+    db: AsyncConnection, viewer: Viewer, *, prefix: str, after: str, limit: int
+) -> Sequence[AnyRow]:
+    """Up to `limit` + 1 public channels that are not archived, in the order of their names in lower case (`key`).
+
+    One range of an index, whose collation makes a prefix a range.
+    """
+    key = func.lower(Channel.name).collate("C")
+    wanted = _with_membership(viewer).add_columns(key.label("key")).where(Channel.kind == "public")
+    wanted = wanted.where(Channel.archived_at.is_(None), key > after)
+    if prefix:
+        lower = func.lower(prefix)
+        wanted = wanted.where(key >= lower, key < func.concat(lower, _LAST))
+    return (await db.execute(wanted.order_by(key).limit(limit + 1))).all()
+
+
+async def count_members(db: AsyncConnection, channel_id: str, change: int) -> int:
+    """Note how many members come (or, negative, go): gives the version of their memberships.
+
+    The caller holds the row's lock.
+    """
+    version = await db.scalar(
+        update(Channel)
+        .where(Channel.id == channel_id)
+        .values(member_count=Channel.member_count + change)
+        .returning(row_version.next_value())
+    )
+    assert isinstance(version, int)
+    return version
 
 
 async def find_direct(db: AsyncConnection, viewer: Viewer, direct_key: str) -> AnyRow | None:
@@ -110,6 +165,7 @@ async def add_channel(
     direct_key: str | None,
     created_by: str,
     is_default: bool,
+    member_count: int,
     version: int,
 ) -> bool:
     """False when another one has the name, or is the direct channel of the same people.
@@ -127,6 +183,7 @@ async def add_channel(
             direct_key=direct_key,
             created_by=created_by,
             is_default=is_default,
+            member_count=member_count,
             version=version,
         )
         .on_conflict_do_nothing()

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from services.contract.events import ChannelKind
-from web_app.fields import Body, Name, Reply, Topic, UserId, examples
+from services.contract.events import ChannelKind, WhoMay
+from web_app.fields import PRINTABLE, Body, Name, Reply, Topic, UserId, examples
+from web_app.paging import Page
 
 MAX_DIRECT_OTHERS: Final = 8
 
@@ -20,6 +21,10 @@ CHANNEL_EXAMPLE: Final[dict[str, Any]] = {
     "archived": False,
     "member": True,
     "user_ids": None,
+    "default": True,
+    "posting": "everyone",
+    "adding": "everyone",
+    "member_count": 12,
     "created_by": "usr_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b",
     "created_at": "2026-01-05T09:30:00Z",
 }
@@ -38,6 +43,10 @@ class Channel(Reply):
     archived: bool
     member: bool
     user_ids: list[str] | None = None
+    default: bool = Field(description="New people are put into it.")
+    posting: WhoMay = Field(description="Who may post: everyone in it, or owners and admins.")
+    adding: WhoMay = Field(description="Who may add people: everyone in it but guests, or owners and admins.")
+    member_count: int
     created_by: str
     created_at: dt.datetime
 
@@ -80,3 +89,28 @@ class ChannelChange(Body):
         if self.name is None and self.topic is None:
             raise ValueError("give `name` or `topic`")
         return self
+
+
+class ChannelSettings(Body):
+    """What is not given stays as it is."""
+
+    model_config = examples({"posting": "admins", "adding": "admins"})
+
+    posting: WhoMay | None = None
+    adding: WhoMay | None = None
+    default: bool | None = Field(default=None, description="Whether new people are put into it.")
+
+    @model_validator(mode="after")
+    def _something(self) -> ChannelSettings:
+        if self.posting is None and self.adding is None and self.default is None:
+            raise ValueError("give `posting`, `adding` or `default`")
+        return self
+
+
+class DirectoryPage(Page):
+    prefix: Annotated[
+        str, Field(max_length=80, pattern=PRINTABLE, description="How the name begins, in any case.")
+    ] = ""
+    cursor: Annotated[
+        str | None, Field(max_length=500, description="The `next_cursor` of the page before.")
+    ] = None

@@ -26,7 +26,9 @@ from services.contract.events import (
     encode_event,
 )
 from services.contract.ids import new_entity_id, uuid7
-from services.database.outbox import enqueue_directory, enqueue_event
+from services.contract.notices import DirectOpened
+from services.database.outbox import enqueue_directory, enqueue_event, enqueue_notice
+from web_app.audit import repository as audit
 from web_app.auth.repository import Viewer
 from web_app.channels import repository
 from web_app.channels.schemas import (
@@ -39,7 +41,10 @@ from web_app.channels.schemas import (
 )
 from web_app.database import AnyRow
 from web_app.memberships import repository as memberships
+from web_app.permissions import require
 from web_app.problems import ApiError, invalid_field
+from web_app.users import repository as users
+from web_app.workspaces import repository as workspaces
 
 
 def channel_key(channel_id: str) -> str:
@@ -61,6 +66,10 @@ def shown(row: AnyRow, **changed: Any) -> Channel:
         "archived": row.archived_at is not None,
         "member": row.member,
         "user_ids": direct_key.split(",") if direct_key else None,
+        "default": row.is_default,
+        "posting": row.posting,
+        "adding": row.adding,
+        "member_count": row.member_count,
         "created_by": row.created_by,
         "created_at": row.created_at,
     }
@@ -80,6 +89,22 @@ async def found(db: AsyncConnection, viewer: Viewer, channel_id: str) -> AnyRow:
     return row
 
 
+async def require_addable(db: AsyncConnection, viewer: Viewer, channel_ids: Sequence[str]) -> None:
+    """Whether the viewer may put people into each of these channels, without locking them.
+
+    Raises ApiError not_found, not_a_member, forbidden, conflict, archived.
+    """
+    if not channel_ids:
+        return
+    rows = await repository.find_channels(db, viewer, channel_ids)
+    if len(rows) < len(set(channel_ids)):
+        raise ApiError("not_found", "There is no such channel, or not for you.")
+    for row in rows:
+        require_action("member.add", viewer, row)
+        require_named(row)
+        require_not_archived(row)
+
+
 async def locked(db: AsyncConnection, viewer: Viewer, channel_id: str) -> AnyRow:
     """The channel with its row locked. Raises ApiError not_found."""
     row = await repository.lock_channel(db, viewer, channel_id)
@@ -94,10 +119,20 @@ def require_named(row: AnyRow) -> None:
         raise ApiError("conflict", "A direct or group channel cannot be changed.")
 
 
-def require_member(row: AnyRow) -> None:
-    """Raises ApiError not_a_member."""
-    if not row.member:
-        raise ApiError("not_a_member")
+def facts(viewer: Viewer, row: AnyRow) -> set[str]:
+    """What is true of a channel that the viewer sees, in the words of `permissions`."""
+    held = {
+        "inside": row.member,
+        "maker": row.created_by == viewer.user_id,
+        "posting": row.posting == "everyone",
+        "adding": row.adding == "everyone",
+    }
+    return {"seen", *(word for word, holds in held.items() if holds)}
+
+
+def require_action(action: str, viewer: Viewer, row: AnyRow) -> None:
+    """Raises ApiError not_a_member, forbidden."""
+    require(action, viewer.role, facts(viewer, row))
 
 
 def require_not_archived(row: AnyRow) -> None:
@@ -106,21 +141,10 @@ def require_not_archived(row: AnyRow) -> None:
         raise ApiError("archived")
 
 
-def require_not_guest(viewer: Viewer) -> None:
-    """Raises ApiError forbidden."""
-    if viewer.is_guest:
-        raise ApiError("forbidden", "Guests may not do this.")
-
-
-def require_charge(viewer: Viewer, row: AnyRow) -> None:
-    """The one who made the channel, owners and admins are in charge of it. Raises ApiError forbidden."""
-    if not viewer.is_admin and row.created_by != viewer.user_id:
-        raise ApiError("forbidden", "Only the one who made the channel, owners and admins may do this.")
-
-
 async def create(db: AsyncConnection, viewer: Viewer, wanted: NewChannel) -> ChannelChanged:
     """Raises ApiError forbidden, name_taken."""
-    require_not_guest(viewer)
+    allowed = (await workspaces.find_workspace(db, viewer.workspace_id)).who_may_create_channels == "members"
+    require("channel.create", viewer.role, {"setting"} if allowed else ())
     made = await add(
         db,
         viewer.workspace_id,
@@ -149,16 +173,23 @@ async def open_direct(
     direct_key = ",".join(people)
     if (row := await repository.find_direct(db, viewer, direct_key)) is not None:
         return 200, _unchanged(viewer, row)
+    require("direct.open", viewer.role, {"shares"} if await _sees_all(db, viewer, others) else ())
     present = {row.user_id for row in await memberships.find_people(db, viewer.workspace_id, "", people)}
     require_people(people, present)
     kind: ChannelKind = "direct" if len(people) == 2 else "group"
     made = await add(db, viewer.workspace_id, viewer.user_id, kind, "", people, direct_key=direct_key)
     if made is not None:
+        told = DirectOpened(channel=made[0], user_ids=others)
+        await enqueue_notice(db, viewer.workspace_id, viewer.user_id, told)
         return 201, await _made(db, viewer, *made)
     # Somebody else of them was faster, and has committed by now.
     row = await repository.find_direct(db, viewer, direct_key)
     assert row is not None
     return 200, _unchanged(viewer, row)
+
+
+async def _sees_all(db: AsyncConnection, viewer: Viewer, user_ids: Sequence[str]) -> bool:
+    return not viewer.is_guest or await users.visible_among(db, viewer, user_ids) == set(user_ids)
 
 
 def require_people(wanted: Sequence[str], present: set[str]) -> None:
@@ -192,6 +223,7 @@ async def add(
         direct_key=direct_key,
         created_by=creator,
         is_default=is_default,
+        member_count=len(people),
         version=version,
     )
     if not added:
@@ -223,8 +255,7 @@ async def change(
 ) -> ChannelChanged:
     """Rename, set the topic. Raises ApiError not_found, not_a_member, forbidden, conflict, archived, name_taken."""
     row = await locked(db, viewer, channel_id)
-    require_member(row)
-    require_not_guest(viewer)
+    require_action("channel.change", viewer, row)
     require_named(row)
     require_not_archived(row)
     changed: dict[str, Any] = {}
@@ -252,9 +283,7 @@ async def set_archived(
 ) -> ChannelChanged:
     """Archiving an archived channel changes nothing. Raises ApiError not_found, not_a_member, forbidden, conflict."""
     row = await locked(db, viewer, channel_id)
-    if not viewer.is_admin:
-        require_member(row)
-    require_charge(viewer, row)
+    require_action("channel.manage", viewer, row)
     require_named(row)
     if (row.archived_at is not None) == archived:
         return ChannelChanged(
@@ -266,6 +295,7 @@ async def set_archived(
     )
     await enqueue_directory(db, [channel_key(channel_id)])
     await publish(db, channel_id, viewer.user_id, ChannelArchived() if archived else ChannelUnarchived())
+    await audit.record(db, viewer, "channel.archived" if archived else "channel.unarchived", channel_id)
     return ChannelChanged(
         channel=shown(row, archived=archived), directory_at=directory_at(channel_key(channel_id), version)
     )

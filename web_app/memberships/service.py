@@ -14,9 +14,10 @@ from services.contract.directory import directory_at
 from services.contract.events import MembersAdded as MembersAddedEvent
 from services.contract.events import MembersRemoved
 from services.database.outbox import enqueue_directory
+from web_app.audit import repository as audit
 from web_app.auth.repository import Viewer
 from web_app.channels import service as channels
-from web_app.channels.repository import draw_version, lock_channel, lock_default_channel
+from web_app.channels.repository import count_members, lock_channel, lock_first_channels
 from web_app.channels.schemas import ChannelChanged
 from web_app.channels.service import member_key
 from web_app.memberships import repository
@@ -29,8 +30,7 @@ async def add_members(
 ) -> MembersAdded:
     """Raises ApiError not_found, not_a_member, forbidden, conflict, archived."""
     channel = await channels.locked(db, viewer, channel_id)
-    channels.require_member(channel)
-    channels.require_not_guest(viewer)
+    channels.require_action("member.add", viewer, channel)
     channels.require_named(channel)
     channels.require_not_archived(channel)
     wanted = sorted(set(user_ids))
@@ -60,24 +60,32 @@ async def join(db: AsyncConnection, viewer: Viewer, channel_id: str) -> ChannelC
     channels.require_not_archived(channel)
     version = await _add(db, channel_id, viewer.user_id, [viewer.user_id])
     return ChannelChanged(
-        channel=channels.shown(channel, member=True), directory_at=directory_at(key, version)
+        channel=channels.shown(channel, member=True, member_count=channel.member_count + 1),
+        directory_at=directory_at(key, version),
     )
 
 
-async def join_default(db: AsyncConnection, workspace_id: str, user_id: str) -> tuple[str, int] | None:
-    """Put somebody who has just come into the workspace's first channel, as if they had joined it.
+async def join_first_channels(
+    db: AsyncConnection, newcomer: Viewer, invited_by: str, channel_ids: Sequence[str]
+) -> tuple[str, int] | None:
+    """Put somebody who has just come into the workspace's default channels, as if they had joined them (guests into
+    none), and into these, as if who invited them had added them.
 
-    Gives (directory key, version); None when there is no such channel, or it is archived.
+    Gives the last (directory key, version); None when they are nowhere.
     """
-    channel_id = await lock_default_channel(db, workspace_id)
-    if channel_id is None:
-        return None
-    version = await _add(db, channel_id, user_id, [user_id])
-    return member_key(channel_id, user_id), version
+    last = None
+    for row in await lock_first_channels(
+        db, newcomer.workspace_id, channel_ids, default=not newcomer.is_guest
+    ):
+        sender = newcomer.user_id if row.is_default and not newcomer.is_guest else invited_by
+        version = await _add(db, row.id, sender, [newcomer.user_id])
+        last = member_key(row.id, newcomer.user_id), version
+    return last
 
 
 async def _add(db: AsyncConnection, channel_id: str, sender_id: str, user_ids: list[str]) -> int:
-    version = await draw_version(db)
+    """None of these people is a member yet."""
+    version = await count_members(db, channel_id, len(user_ids))
     await repository.set_members(db, channel_id, user_ids, version)
     await enqueue_directory(db, [member_key(channel_id, user_id) for user_id in user_ids])
     await channels.publish(db, channel_id, sender_id, MembersAddedEvent(user_ids=user_ids, version=version))
@@ -99,11 +107,11 @@ async def remove_member(
     if user_id == viewer.user_id:
         return await leave(db, viewer, channel_id)
     channel = await channels.locked(db, viewer, channel_id)
-    if not viewer.is_admin:
-        channels.require_member(channel)
-    channels.require_charge(viewer, channel)
+    channels.require_action("member.remove", viewer, channel)
     channels.require_named(channel)
-    return await _remove(db, viewer, channel_id, user_id)
+    removed = await _remove(db, viewer, channel_id, user_id)
+    await audit.record(db, viewer, "channel.member_removed", channel_id, user_id=user_id)
+    return removed
 
 
 async def _remove(db: AsyncConnection, viewer: Viewer, channel_id: str, user_id: str) -> MembershipChanged:
@@ -116,7 +124,7 @@ async def _remove(db: AsyncConnection, viewer: Viewer, channel_id: str, user_id:
     key = member_key(channel_id, user_id)
     if not membership.member:
         return MembershipChanged(directory_at=directory_at(key, membership.version))
-    version = await draw_version(db)
+    version = await count_members(db, channel_id, -1)
     await repository.unset_member(db, channel_id, user_id, version)
     await enqueue_directory(db, [key])
     await channels.publish(

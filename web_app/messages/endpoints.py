@@ -29,7 +29,7 @@ History = Annotated[HistoryQuery, Query()]
     status_code=201,
     response_model=MessageAccepted,
     responses=problems(
-        "not_a_member", "archived", "expired", "future", "id_reused", "number_unknown", "slow_down",
+        "not_a_member", "forbidden", "archived", "expired", "future", "id_reused", "number_unknown", "slow_down",
         "not_yet", "log_unavailable", "no_channel_server", "too_large",
     ),
 )  # fmt: skip

@@ -19,19 +19,25 @@ from services.database.tables import (
     Session,
     StoredEvent,
     User,
+    Workspace,
 )
 from web_app.auth.repository import VIEWER_COLUMNS, Viewer, viewer_of
 from web_app.database import AnyRow, AnySelect
 
 
 class Access(NamedTuple):
-    """The viewer and the channel they mean, as they are now. `epoch` is None before the log was ever made."""
+    """The viewer and the channel they mean, as they are now. `epoch` is None before the log was ever made.
+
+    `facts`: what is true of the channel, in the words of `permissions`; `max_text`: characters of a message.
+    """
 
     viewer: Viewer
     member: bool
     archived: bool
     head: int
     epoch: int | None
+    facts: frozenset[str]
+    max_text: int
 
 
 _ACCESS: Final[AnySelect] = (
@@ -39,6 +45,12 @@ _ACCESS: Final[AnySelect] = (
         *VIEWER_COLUMNS,
         Membership.member,
         Channel.archived_at,
+        Channel.posting,
+        select(Workspace.max_text)
+        .where(Workspace.id == User.workspace_id)
+        .correlate(User)
+        .scalar_subquery()
+        .label("max_text"),
         func.coalesce(ChannelHead.head, 0).label("head"),
         select(func.max(GenerationRow.epoch)).scalar_subquery().label("epoch"),
     )
@@ -59,7 +71,16 @@ async def find_access(db: AsyncConnection, claims: Claims, channel_id: str) -> A
     row = (await db.execute(_ACCESS, parameters)).one_or_none()
     viewer = viewer_of(row, claims)
     assert row is not None
-    return Access(viewer, row.member is True, row.archived_at is not None, row.head, row.epoch)
+    held = {"inside": row.member is True, "posting": row.posting == "everyone"}
+    return Access(
+        viewer,
+        row.member is True,
+        row.archived_at is not None,
+        row.head,
+        row.epoch,
+        frozenset(word for word, holds in held.items() if holds),
+        row.max_text,
+    )
 
 
 class Span(NamedTuple):

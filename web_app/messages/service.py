@@ -28,6 +28,7 @@ from web_app.messages.schemas import (
     WrittenMessagePage,
 )
 from web_app.parts import Parts
+from web_app.permissions import require
 from web_app.problems import ApiError, invalid_field
 
 AT_LEAST_S: Final = 5.0
@@ -40,15 +41,16 @@ Reader = Callable[[AsyncConnection, str, Span], Awaitable[Rows]]
 async def post_message(
     parts: Parts, claims: Claims, channel_id: str, wanted: NewMessage, key: str | None, request_id: str | None
 ) -> AppendReply:
-    """`key`: the Idempotency-Key. Raises ApiError not_a_member, archived, invalid_request, and what a node says."""
+    """`key`: the Idempotency-Key. Raises ApiError not_a_member, forbidden, archived, too_large, invalid_request, and what a node says."""
     if key is not None and wanted.client_msg_id is not None and key != wanted.client_msg_id:
         raise invalid_field("body.client_msg_id", "differs from the Idempotency-Key")
     async with parts.database.reading() as db:
         access = await repository.find_access(db, claims, channel_id)
-    if not access.member:
-        raise ApiError("not_a_member")
+    require("message.post", access.viewer.role, access.facts)
     if access.archived:
         raise ApiError("archived")
+    if len(wanted.text) > access.max_text:
+        raise ApiError("too_large", f"A message has at most {access.max_text} characters in this workspace.")
     request = AppendRequest(
         channel=channel_id,
         sender=access.viewer.user_id,

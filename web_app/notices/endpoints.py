@@ -40,7 +40,7 @@ async def list_notices(
     summary="Announce something",
     status_code=201,
     response_model=Announced,
-    responses=problems("forbidden", "too_large", "id_reused"),
+    responses=problems("forbidden", "not_found", "too_large", "id_reused"),
 )
 async def announce(
     wanted: NewAnnouncement, viewer: WritingViewer, db: Transaction, once: DoneOnce

@@ -24,7 +24,10 @@ _NOTICE: Final[dict[str, Any]] = {
 class NewAnnouncement(Body):
     """To these people, or to everybody."""
 
-    model_config = examples({"text": "Tea is at four", "all": True})
+    model_config = examples(
+        {"text": "Tea is at four", "user_ids": ["usr_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"]},
+        {"text": "Tea is at four", "all": True},
+    )
 
     text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=STORABLE)]
     user_ids: Annotated[

@@ -16,7 +16,7 @@ from web_app.notices import repository
 from web_app.notices.schemas import Announced, NewAnnouncement, NoticesQuery, WrittenNotice, WrittenNoticePage
 from web_app.parts import Parts
 from web_app.permissions import require
-from web_app.problems import ApiError, invalid_field
+from web_app.problems import ApiError
 from web_app.waiting import until_stored
 
 
@@ -36,11 +36,11 @@ async def notice_page(parts: Parts, claims: Claims, wanted: NoticesQuery) -> Wri
 
 
 async def announce(db: AsyncConnection, viewer: Viewer, wanted: NewAnnouncement) -> Announced:
-    """One record, however many people. Raises ApiError forbidden, invalid_request for who is not of the workspace."""
+    """One record, however many people. Raises ApiError forbidden, not_found for who is not of the workspace."""
     require("announcement.post", viewer.role)
     people = sorted(set(wanted.user_ids))
     if people and await repository.count_active(db, viewer.workspace_id, people) != len(people):
-        raise invalid_field("body.user_ids", "names somebody who is not an active person of the workspace")
+        raise ApiError("not_found", "Somebody of these is not an active person of this workspace.")
     notice = AnnouncementPosted(text=wanted.text, user_ids=people, all=wanted.all)
     await enqueue_notice(db, viewer.workspace_id, viewer.user_id, notice)
     return Announced(addressed=None if wanted.all else len(people))

@@ -1,1 +1,1 @@
-"""The people of a workspace: listing, inviting, deactivating."""
+"""The people of a workspace: listing, roles, deactivating."""

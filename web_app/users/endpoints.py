@@ -1,29 +1,20 @@
-"""/v1/me, /v1/users and /v1/invites."""
+"""/v1/me and /v1/users."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.responses import Response
 
-from web_app.auth.schemas import SignedUp
 from web_app.auth.service import user_shown, workspace_shown
-from web_app.dependencies import ClientAddress, PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
-from web_app.fields import InvitePath, Listing, UserPath
+from web_app.dependencies import PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
+from web_app.fields import Listing, UserPath
 from web_app.paging import PageQuery, listing
 from web_app.permissions import acts
 from web_app.problems import problems
-from web_app.replies import reply
-from web_app.users import repository, service
-from web_app.users.schemas import (
-    AcceptInvite,
-    Invite,
-    InviteCreated,
-    Me,
-    NewInvite,
-    User,
-    UserChange,
-    UserChanged,
-)
+from web_app.replies import DoneOnce, reply
+from web_app.users import profiles, repository, service
+from web_app.users.schemas import Me, NewStatus, ProfileChange, User, UserChange, UserChanged
 
 router = APIRouter(prefix="/v1", tags=["users"])
 
@@ -42,6 +33,56 @@ async def get_me(viewer: ReadingViewer, db: Reading) -> Response:
     return reply(Me(user=user_shown(row), workspace=workspace_shown(row), session_id=viewer.session_id))
 
 
+@router.patch(
+    "/me/profile",
+    operation_id="change_profile",
+    openapi_extra=acts("self"),
+    summary="Change what others see of you",
+    response_model=UserChanged,
+    responses=problems("slow_down", "id_reused", "too_large"),
+)
+async def change_profile(
+    wanted: ProfileChange, viewer: WritingViewer, db: Transaction, once: DoneOnce, parts: PartsOfApp
+) -> Response:
+    """Everybody in the workspace is told, by a notice."""
+    parts.attempts.change(viewer.user_id)
+
+    async def command() -> tuple[int, BaseModel]:
+        return 200, await profiles.change_profile(db, viewer, wanted)
+
+    return await once(command)
+
+
+@router.put(
+    "/me/status",
+    operation_id="set_status",
+    openapi_extra=acts("self"),
+    summary="Say what you are up to",
+    response_model=UserChanged,
+    responses=problems("slow_down", "too_large"),
+)
+async def set_status(
+    wanted: NewStatus, viewer: WritingViewer, db: Transaction, parts: PartsOfApp
+) -> Response:
+    """From `expires_at` on nobody is shown it any more."""
+    parts.attempts.change(viewer.user_id)
+    return reply(await profiles.set_status(db, viewer, wanted))
+
+
+@router.delete(
+    "/me/status",
+    operation_id="clear_status",
+    openapi_extra=acts("self"),
+    summary="Clear your status",
+    response_model=UserChanged,
+    responses=problems("slow_down"),
+)
+async def clear_status(viewer: WritingViewer, db: Transaction, parts: PartsOfApp) -> Response:
+    """Clearing what is clear changes nothing."""
+    parts.attempts.change(viewer.user_id)
+    return reply(await profiles.clear_status(db, viewer))
+
+
 @router.get(
     "/users",
     operation_id="list_users",
@@ -51,67 +92,22 @@ async def get_me(viewer: ReadingViewer, db: Reading) -> Response:
     responses=problems(),
 )
 async def list_users(page: PageQuery, viewer: ReadingViewer, db: Reading) -> Response:
-    """Everybody, also the deactivated, oldest first."""
-    rows = await repository.list_users(db, viewer.workspace_id, page.after("usr"), page.limit)
+    """Everybody, also the deactivated, oldest first. Guests see those with whom they share a channel."""
+    rows = await repository.list_users(db, viewer, page.after("usr"), page.limit)
     return reply(listing(rows, page.limit, lambda row: str(row.id), user_shown))
 
 
-@router.post(
-    "/invites",
-    operation_id="create_invite",
-    openapi_extra=acts("invite.create"),
-    summary="Invite somebody",
-    status_code=201,
-    response_model=InviteCreated,
-    responses=problems("forbidden", "name_taken", "too_large"),
-)
-async def create_invite(
-    wanted: NewInvite, viewer: WritingViewer, db: Transaction, parts: PartsOfApp
-) -> Response:
-    """For owners and admins. The token is good once, for some days; Lockstep sends no e-mail."""
-    return reply(await service.invite(db, viewer, wanted, parts.settings.web_invite_s), 201)
-
-
 @router.get(
-    "/invites",
-    operation_id="list_invites",
-    openapi_extra=acts("invite.manage"),
-    summary="List open invitations",
-    response_model=Listing[Invite],
-    responses=problems("forbidden"),
+    "/users/{user_id}",
+    operation_id="get_user",
+    openapi_extra=acts("people.see"),
+    summary="Show somebody",
+    response_model=User,
+    responses=problems("not_found"),
 )
-async def list_invites(page: PageQuery, viewer: ReadingViewer, db: Reading) -> Response:
-    """For owners and admins: what can still be accepted, oldest first. The tokens are not shown again."""
-    service.require_admin(viewer)
-    rows = await repository.list_invites(db, viewer.workspace_id, page.after("inv"), page.limit)
-    return reply(listing(rows, page.limit, lambda row: str(row.id), service.invite_shown))
-
-
-@router.delete(
-    "/invites/{invite_id}",
-    operation_id="withdraw_invite",
-    openapi_extra=acts("invite.manage"),
-    summary="Withdraw an invitation",
-    status_code=204,
-    responses=problems("forbidden", "not_found"),
-)
-async def withdraw_invite(invite_id: InvitePath, viewer: WritingViewer, db: Transaction) -> None:
-    """For owners and admins. Its token is worthless at once; who has accepted it already stays."""
-    await service.withdraw_invite(db, viewer, invite_id)
-
-
-@router.post(
-    "/invites/accept",
-    operation_id="accept_invite",
-    openapi_extra=acts("anybody"),
-    summary="Accept an invitation",
-    status_code=201,
-    response_model=SignedUp,
-    responses=problems("not_found", "name_taken", "slow_down", "too_large", public=True),
-)
-async def accept_invite(wanted: AcceptInvite, parts: PartsOfApp, address: ClientAddress) -> Response:
-    """Makes the account, joins it to the workspace's first channel (guests to none), and starts a session."""
-    return reply(await service.accept_invite(parts, wanted, address), 201)
+async def get_user(user_id: UserPath, viewer: ReadingViewer, db: Reading) -> Response:
+    """Guests see those with whom they share a channel."""
+    return reply(user_shown(await service.found(db, viewer, user_id)))
 
 
 @router.patch(

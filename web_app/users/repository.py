@@ -2,29 +2,70 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
-from services.database.tables import Invite, User, Workspace, row_version
+from services.database.tables import Membership, User, Workspace, row_version
 from web_app.auth.repository import Viewer
 from web_app.database import AnyRow
 
-COLUMNS = (User.id, User.name, User.email, User.role, User.active, User.created_at, User.version)
+COLUMNS = (
+    User.id,
+    User.name,
+    User.email,
+    User.role,
+    User.active,
+    User.created_at,
+    User.version,
+    User.display_name,
+    User.title,
+    User.avatar_url,
+    User.time_zone,
+    User.status_text,
+    User.status_emoji,
+    User.status_expires_at,
+)
 
 
-async def list_users(db: AsyncConnection, workspace_id: str, after: str, limit: int) -> Sequence[AnyRow]:
-    """Up to `limit` + 1 people, oldest first."""
+def _visible(viewer: Viewer) -> ColumnElement[bool]:
+    """Everybody in the workspace; for guests themselves and those with whom they share a channel."""
+    here = User.workspace_id == viewer.workspace_id
+    return and_(here, _shares_with(viewer)) if viewer.is_guest else here
+
+
+def _shares_with(viewer: Viewer) -> ColumnElement[bool]:
+    mine, theirs = aliased(Membership), aliased(Membership)
+    shared = (
+        select(theirs.user_id)
+        .join(mine, mine.channel_id == theirs.channel_id)
+        .where(mine.user_id == viewer.user_id, mine.member, theirs.user_id == User.id, theirs.member)
+    )
+    return or_(User.id == viewer.user_id, exists(shared))
+
+
+async def list_users(db: AsyncConnection, viewer: Viewer, after: str, limit: int) -> Sequence[AnyRow]:
+    """Up to `limit` + 1 people whom the viewer may see, oldest first."""
     found = await db.execute(
-        select(*COLUMNS)
-        .where(User.workspace_id == workspace_id, User.id > after)
-        .order_by(User.id)
-        .limit(limit + 1)
+        select(*COLUMNS).where(_visible(viewer), User.id > after).order_by(User.id).limit(limit + 1)
     )
     return found.all()
+
+
+async def find_user(db: AsyncConnection, viewer: Viewer, user_id: str) -> AnyRow | None:
+    """Somebody whom the viewer may see."""
+    found = await db.execute(select(*COLUMNS).where(User.id == user_id, _visible(viewer)))
+    return found.one_or_none()
+
+
+async def visible_among(db: AsyncConnection, viewer: Viewer, user_ids: Sequence[str]) -> set[str]:
+    """Those of these people whom the viewer may see."""
+    found = await db.execute(select(User.id).where(User.id.in_(user_ids), _visible(viewer)))
+    return set(found.scalars())
 
 
 async def find_with_workspace(db: AsyncConnection, user_id: str) -> AnyRow:
@@ -78,17 +119,22 @@ async def find_acting(db: AsyncConnection, viewer: Viewer) -> Viewer:
     return viewer._replace(role=row.role if row.active else "guest")
 
 
-async def set_role(db: AsyncConnection, user_id: str, role: str) -> None:
-    """Roles are not told to channel servers, so the version stays. The caller holds the row's lock."""
-    await db.execute(update(User).where(User.id == user_id).values(role=role))
+async def set_role(db: AsyncConnection, user_id: str, role: str) -> int:
+    """Gives the row's new version. The caller holds its lock, or the workspace's."""
+    return await change_user(db, user_id, role=role)
 
 
 async def set_active(db: AsyncConnection, user_id: str, active: bool) -> int:
-    """Gives the row's new version. The caller holds its lock."""
+    """Gives the row's new version. The caller holds its lock, or the workspace's."""
+    return await change_user(db, user_id, active=active)
+
+
+async def change_user(db: AsyncConnection, user_id: str, **values: Any) -> int:
+    """What channel servers hear of, too: gives the row's new version."""
     version = await db.scalar(
         update(User)
         .where(User.id == user_id)
-        .values(active=active, version=row_version.next_value())
+        .values(**values, version=row_version.next_value())
         .returning(User.version)
     )
     assert isinstance(version, int)
@@ -128,80 +174,3 @@ async def email_is_taken(db: AsyncConnection, workspace_id: str, email: str) -> 
         User.workspace_id == workspace_id, func.lower(User.email) == func.lower(email)
     )
     return bool(await db.scalar(select(exists(somebody))))
-
-
-async def add_invite(
-    db: AsyncConnection,
-    *,
-    invite_id: str,
-    workspace_id: str,
-    email: str,
-    role: str,
-    token_hash: bytes,
-    invited_by: str,
-    expires_at: dt.datetime,
-) -> None:
-    await db.execute(
-        insert(Invite).values(
-            id=invite_id,
-            workspace_id=workspace_id,
-            email=email,
-            role=role,
-            token_hash=token_hash,
-            invited_by=invited_by,
-            expires_at=expires_at,
-        )
-    )
-
-
-async def find_open_invite(db: AsyncConnection, token_hash: bytes, *, lock: bool = False) -> AnyRow | None:
-    """An invitation that is neither used nor expired, with its workspace."""
-    wanted = (
-        select(
-            Invite.id,
-            Invite.email,
-            Invite.role,
-            Invite.workspace_id,
-            Workspace.slug,
-            Workspace.name.label("workspace_name"),
-            Workspace.created_at.label("workspace_created_at"),
-        )
-        .join(Workspace, Workspace.id == Invite.workspace_id)
-        .where(Invite.token_hash == token_hash, Invite.accepted_at.is_(None), Invite.expires_at > func.now())
-    )
-    found = await db.execute(wanted.with_for_update(of=Invite) if lock else wanted)
-    return found.one_or_none()
-
-
-async def list_invites(db: AsyncConnection, workspace_id: str, after: str, limit: int) -> Sequence[AnyRow]:
-    """Up to `limit` + 1 invitations that can still be accepted, oldest first."""
-    found = await db.execute(
-        select(Invite.id, Invite.email, Invite.role, Invite.invited_by, Invite.expires_at)
-        .where(
-            Invite.workspace_id == workspace_id,
-            Invite.id > after,
-            Invite.accepted_at.is_(None),
-            Invite.expires_at > func.now(),
-        )
-        .order_by(Invite.id)
-        .limit(limit + 1)
-    )
-    return found.all()
-
-
-async def lock_invite(db: AsyncConnection, workspace_id: str, invite_id: str) -> AnyRow | None:
-    """An invitation that nobody has accepted, and nobody accepts before this transaction ends: its role."""
-    found = await db.execute(
-        select(Invite.role)
-        .where(Invite.id == invite_id, Invite.workspace_id == workspace_id, Invite.accepted_at.is_(None))
-        .with_for_update()
-    )
-    return found.one_or_none()
-
-
-async def remove_invite(db: AsyncConnection, invite_id: str) -> None:
-    await db.execute(delete(Invite).where(Invite.id == invite_id))
-
-
-async def use_invite(db: AsyncConnection, invite_id: str) -> None:
-    await db.execute(update(Invite).where(Invite.id == invite_id).values(accepted_at=func.now()))

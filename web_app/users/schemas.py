@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from web_app.fields import Body, Device, Email, Name, OpaqueToken, Password, Reply, examples
+from pydantic import Field, model_validator
+
+from services.contract.events import MAX_EMOJI_CHARACTERS
+from web_app.fields import PRINTABLE, AvatarUrl, Body, Moment, Name, Reply, TimeZone, examples
 from web_app.workspaces.schemas import WORKSPACE_EXAMPLE, Workspace
 
 Role = Literal["owner", "admin", "member", "guest"]
@@ -17,18 +20,28 @@ USER_EXAMPLE: Final[dict[str, Any]] = {
     "role": "owner",
     "active": True,
     "created_at": "2026-01-05T09:30:00Z",
+    "display_name": "Ada",
+    "title": "Analyst",
+    "avatar_url": "https://example.com/ada.png",
+    "time_zone": "Europe/London",
+    "status": {"text": "In the engine room", "emoji": "⚙️", "expires_at": "2026-01-05T12:00:00Z"},
 }
-INVITE_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "inv_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b",
-    "email": "grace@example.com",
-    "role": "member",
-    "invited_by": "usr_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b",
-    "expires_at": "2026-01-12T09:30:00Z",
-}
+
+
+class Status(Reply):
+    """What somebody is up to. `expires_at` null: until they change it."""
+
+    text: str
+    emoji: str
+    expires_at: dt.datetime | None
 
 
 class User(Reply):
-    """`active` false: deactivated; cannot log in, and keeps their messages and memberships."""
+    """`active` false: deactivated; cannot log in, and keeps their messages and memberships.
+
+    `display_name`: what they would like to be called; empty: their `name`. `status` is null when there is none, or
+    its time is over.
+    """
 
     model_config = examples(USER_EXAMPLE)
 
@@ -38,6 +51,11 @@ class User(Reply):
     role: Role
     active: bool
     created_at: dt.datetime
+    display_name: str
+    title: str
+    avatar_url: str
+    time_zone: str = Field(description="A name of the IANA time zone database.")
+    status: Status | None
 
 
 class Me(Reply):
@@ -71,44 +89,44 @@ class UserChange(Body):
     role: Role
 
 
-class NewInvite(Body):
-    model_config = examples({"email": "grace@example.com", "role": "member"})
+class ProfileChange(Body):
+    """What is not given stays as it is; an empty text removes."""
 
-    email: Email
-    role: Role = "member"
-
-
-class Invite(Reply):
-    model_config = examples(INVITE_EXAMPLE)
-
-    id: str
-    email: str
-    role: Role
-    invited_by: str
-    expires_at: dt.datetime
-
-
-class InviteCreated(Reply):
-    """`token` is shown this once: send it to the person."""
-
-    model_config = examples(
-        {"invite": INVITE_EXAMPLE, "token": "3q2-7wTzq0p6a5sJ1cVb8n4mKf9dLx2yHt6uRe1oGi0"}
-    )
-
-    invite: Invite
-    token: str
-
-
-class AcceptInvite(Body):
     model_config = examples(
         {
-            "token": "3q2-7wTzq0p6a5sJ1cVb8n4mKf9dLx2yHt6uRe1oGi0",
-            "name": "Grace Hopper",
-            "password": "a nanosecond of wire",
+            "display_name": "Ada",
+            "title": "Analyst",
+            "avatar_url": "https://example.com/ada.png",
+            "time_zone": "Europe/London",
         }
     )
 
-    token: OpaqueToken
-    name: Name
-    password: Password
-    device: Device = ""
+    name: Name | None = None
+    display_name: Annotated[str, Field(max_length=80, pattern=PRINTABLE)] | None = None
+    title: Annotated[str, Field(max_length=120, pattern=PRINTABLE)] | None = None
+    avatar_url: AvatarUrl | None = None
+    time_zone: TimeZone | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> ProfileChange:
+        if not self.model_dump(exclude_none=True):
+            raise ValueError("give at least one field")
+        return self
+
+
+class NewStatus(Body):
+    """`text` or `emoji` or both."""
+
+    model_config = examples(
+        {"text": "In the engine room", "emoji": "⚙️", "expires_at": "2100-01-05T12:00:00Z"}
+    )
+
+    text: Annotated[str, Field(max_length=100, pattern=PRINTABLE)] = ""
+    emoji: Annotated[str, Field(max_length=MAX_EMOJI_CHARACTERS, pattern=r"^[^\x00-\x20\x7f-\xa0]*$")] = ""
+    expires_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> NewStatus:
+        if not self.text.strip() and not self.emoji:
+            raise ValueError("give `text` or `emoji`; a status is cleared by DELETE")
+        return self

@@ -148,7 +148,10 @@ async def test_the_next_epoch_goes_on_from_what_was_stored(
     assert (two.epoch, two.partitions, two.retry_ms) == (2, 3, one.retry_ms)
     assert saved(file) == {channel: of(old, channel)[15:] for channel in channels}
     records = await directory(kafka, two)
-    assert sorted(r.key.partition(":")[0] for r in records) == ["channel"] * 2 + ["member"] * 2 + ["user"]
+    assert sorted(r.key.partition(":")[0] for r in records) == ["channel"] * 2 + ["member"] * 2 + [
+        "user",
+        "workspace",
+    ]
 
     # Numbers go on; what may have got into the old epoch can never get into the new one.
     new = messages(4, channels)

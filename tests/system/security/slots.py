@@ -13,7 +13,7 @@ from services.contract.ids import new_event_id
 from web_app.main import build_api
 
 METHODS: Final = ("get", "post", "patch", "delete", "put")
-_PREFIX: Final = re.compile(r"^\^(ws|usr|ch|ses|inv)_\[")
+_PREFIX: Final = re.compile(r"^\^(ws|usr|ch|ses|inv|grp|aud)_\[")
 
 Place = tuple[str, ...]
 """("path", "channel_id"), ("query", "author") or ("body", "user_ids", "[]")."""
@@ -25,7 +25,10 @@ class NotUnderstood(AssertionError):
 
 @dataclass(frozen=True)
 class Operation:
-    """`ids`: the prefix (`ch`, `usr`, ...) of each place that takes an id. `example`: the body, but for ids."""
+    """`ids`: the prefix (`ch`, `usr`, ...) of each place that takes an id. `example`: the body, but for ids.
+
+    `required`: what the query must hold besides ids.
+    """
 
     name: str
     method: str
@@ -33,10 +36,11 @@ class Operation:
     public: bool
     ids: Mapping[Place, str]
     example: dict[str, Any] | None
+    required: Mapping[str, str]
 
     def request(self, values: Mapping[Place, str]) -> tuple[str, dict[str, str], dict[str, Any] | None]:
         """(path, query, body) with these ids in their places."""
-        path, query = self.path, {}
+        path, query = self.path, dict(self.required)
         body = None if self.example is None else dict(self.example)
         for place, value in values.items():
             if place[0] == "path":
@@ -67,10 +71,15 @@ def operations() -> dict[str, Operation]:
 
 def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> Operation:
     ids: dict[Place, str] = {}
+    required: dict[str, str] = {}
     for parameter in operation.get("parameters", ()):
         prefix = _prefix(parameter["schema"])
         if prefix is not None:
             ids[parameter["in"], parameter["name"]] = prefix
+        elif parameter["in"] == "path" and parameter["schema"].get("type") == "integer":
+            path = path.replace("{" + parameter["name"] + "}", "1")  # a seq: the first message
+        elif parameter["in"] == "query" and parameter.get("required"):
+            required[parameter["name"]] = "1"
     example: dict[str, Any] | None = None
     content = operation.get("requestBody", {}).get("content", {})
     if content:
@@ -82,7 +91,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[
         if "client_msg_id" in example:
             example["client_msg_id"] = new_event_id()
     public = not operation.get("security", ())
-    return Operation(operation["operationId"], method.upper(), path, public, ids, example)
+    return Operation(operation["operationId"], method.upper(), path, public, ids, example, required)
 
 
 def _ids_of(place: Place, field: dict[str, Any], schemas: dict[str, Any]) -> Iterator[tuple[Place, str]]:

@@ -34,7 +34,9 @@ async def test_signing_up_makes_everything_that_is_needed_and_tells_it_in_order(
     [general] = ok(await owner.get("/v1/channels"))["items"]
     assert (general["name"], general["kind"], general["member"]) == ("general", "public", True)
     member = f"member:{general['id']}:{owner.id}"
+    workspace = f"workspace:{made['workspace']['id']}"
     assert await outbox(sql, before) == [
+        workspace,
         f"user:{owner.id}",
         f"channel:{general['id']}",
         member,

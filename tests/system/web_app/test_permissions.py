@@ -1,232 +1,233 @@
-"""Who may do what: every operation of the API, asked by every kind of person.
+"""Who may do what, as web_app/permissions.py says: every operation of the API, asked by every kind of person.
 
-The table below names each operation once; a test compares it with the API's own description, so that an operation
-that is added must be judged here.
+Generated from that table and the API's own description, so that an operation that is added is judged here by itself.
+People stand inside or outside of a public and a private channel, in a workspace that leaves much to its members and
+in one that leaves nothing to them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
+import asyncpg
 import pytest
 
+from services.contract.ids import new_event_id
+from tests.stack.servers import Database
+from tests.system.security.slots import Operation, operations
 from tests.system.web_app.conftest import Web
-from tests.system.web_app.people import PASSWORD, Person, join, log_in, ok, refused, sign_up, unique
+from tests.system.web_app.people import Person, join, log_in, ok, refused, sign_up, unique
+from tests.system.web_app.records import store_messages
 from web_app.main import build_api
+from web_app.permissions import EXTENSION, ROLES, TABLE, lacking
 
-METHODS: Final = ("get", "post", "patch", "delete", "put")
-PUBLIC: Final = {"sign_up", "log_in", "refresh_tokens", "accept_invite"}
+OPERATIONS: Final = operations()
+GUARDED: Final = sorted(name for name, each in OPERATIONS.items() if not each.public)
+ACTIONS: Final[dict[str, str]] = {
+    each["operationId"]: each[EXTENSION]
+    for item in build_api().openapi()["paths"].values()
+    for each in item.values()
+}
+REFUSALS: Final = {"forbidden", "not_a_member", "not_found", "unauthenticated"}
+
+# Where the description's example would ask for more than the action itself.
+BODIES: Final[dict[str, dict[str, Any]]] = {
+    "create_invite": {"email": "somebody@example.com", "role": "guest"},
+}
+# After these the next person stands before another channel.
+CHANGE_WHO_SEES: Final = {"make_channel_private"}
+PLACES: Final = ("outside", "inside", "maker")
+# Lists show to everybody what is theirs to see.
+FILTERED: Final = {"seen", "inside", "shares"}
+
+
+class Case(NamedTuple):
+    role: str
+    place: str
+    channel: str
+
+    def facts(self, open_to_members: bool) -> set[str]:
+        """What is true of this person, in the words of the table."""
+        inside = self.place != "outside"
+        held = {
+            "inside": inside,
+            "seen": inside or (self.channel == "public" and self.role != "guest"),
+            "maker": self.place == "maker",
+            "shares": inside,
+            "lesser": self.role != "guest",  # it is about an ordinary member
+            "posting": open_to_members,
+            "adding": open_to_members,
+            "setting": open_to_members,
+        }
+        return {word for word, holds in held.items() if holds}
+
+
+def cases() -> Iterator[Case]:
+    for channel in ("public", "private"):
+        for role in ROLES:
+            for place in PLACES:
+                if place != "maker" or role == "member":
+                    yield Case(role, place, channel)
 
 
 @dataclass
 class Scene:
-    """A workspace with a channel of each kind. The owner made the channels; `member` and `guest_inside` are in them.
+    """A workspace in which things can be done to `subject`, an ordinary member who is in both channels."""
 
-    `outsider`, `guest` and `admin` are in none of them; `stranger` owns another workspace; `subject` is a member
-    whom things are done to.
-    """
-
-    people: dict[str, Person]
-    public: str
-    private: str
+    root: Person
     subject: Person
+    open_to_members: bool
+    people: dict[tuple[str, str], Person] = field(default_factory=dict)
+    channels: dict[str, str] = field(default_factory=dict)
 
-    def path(self, template: str) -> str:
-        return (
-            template.replace("{channel_id}", self.private)
-            .replace("{user_id}", self.subject.id)
-            .replace("{session_id}", self.subject.session_id)
-            .replace("{invite_id}", "inv_" + "0" * 32)
-        )
+    async def ask(self, case: Case, name: str) -> str | None:
+        """The code of the answer; None for a success."""
+        operation = OPERATIONS[name]
+        person = self.people[case.role, case.place]
+        values = {}
+        for place, prefix in operation.ids.items():
+            values[place] = await self._id(prefix, case, person)
+        path, query, body = operation.request(values)
+        answer = await person.ask(operation.method, path, BODIES.get(name, body), **query)
+        assert answer.status_code < 500, (name, case, answer.text)
+        return None if answer.is_success else str(answer.json()["code"])
+
+    async def _id(self, prefix: str, case: Case, person: Person) -> str:
+        if prefix == "grp":
+            body = {"handle": unique("group"), "name": "Group", "user_ids": [self.subject.id]}
+            return str(ok(await self.root.post("/v1/groups", body), 201)["group"]["id"])
+        if prefix == "inv":
+            body = {"email": f"{unique('new')}@example.com", "role": "member"}
+            return str(ok(await self.root.post("/v1/invites", body), 201)["invite"]["id"])
+        found = {"ch": self.channels[case.channel], "usr": self.subject.id, "ses": person.session_id}
+        return found[prefix]
 
 
-async def scene(web: Web) -> Scene:
-    owner = await sign_up(web.http)
-    stranger, admin, member, guest, outsider, subject = await asyncio.gather(
-        sign_up(web.http), *(join(owner, role) for role in ("admin", "member", "guest", "member", "member"))
-    )
-    people = {
-        "owner": owner,
-        "stranger": stranger,
-        "admin": admin,
-        "member": member,
-        "guest": guest,
-        "outsider": outsider,
-    }
-    public, private = await owner.new_channel("public"), await owner.new_channel("private")
-    for channel in (public, private):
-        await owner.add(channel, member, subject)
-    return Scene(people, public, private, subject)
+async def scene(web: Web, sql: asyncpg.Connection, open_to_members: bool) -> Scene:
+    root = await sign_up(web.http)
+    who = [("member", "maker"), *((role, place) for role in ROLES for place in ("outside", "inside"))]
+    subject, *people = await asyncio.gather(join(root), *(join(root, role) for role, _ in who))
+    here = Scene(root, subject, open_to_members, dict(zip(who, people, strict=True)))
+    maker = here.people["member", "maker"]
+    for kind in ("public", "private"):
+        channel = here.channels[kind] = await maker.new_channel(kind)
+        await maker.add(channel, subject, root, *(here.people[role, "inside"] for role in ROLES))
+        await store_messages(sql, channel, subject.id, 2)
+        if not open_to_members:
+            closed = {"posting": "admins", "adding": "admins"}
+            ok(await root.ask("PATCH", f"/v1/channels/{channel}/settings", closed))
+    leave_to = "members" if open_to_members else "admins"
+    settings = ("who_may_create_channels", "who_may_invite", "who_may_manage_groups")
+    ok(await root.ask("PATCH", "/v1/workspace", dict.fromkeys(settings, leave_to)))
+    return here
 
 
 @pytest.fixture(scope="module")
-async def unchanged_scene(web: Web) -> Scene:
-    """For those who are refused everything."""
-    return await scene(web)
+async def scenes(web: Web, web_database: Database) -> dict[bool, Scene]:
+    """For what changes nothing: by whether it leaves much to members."""
+    sql = await web_database.connect()
+    try:
+        return {open_to_members: await scene(web, sql, open_to_members) for open_to_members in (True, False)}
+    finally:
+        await sql.close()
 
 
-YES: Final = "yes"
-# What each operation needs as a body; those that need none are not named.
-BODIES: Final[dict[str, Callable[[Scene], dict[str, Any]]]] = {
-    "create_channel": lambda s: {"kind": "public", "name": unique("room")},
-    "open_direct_channel": lambda s: {"user_ids": [s.subject.id]},
-    "change_channel": lambda s: {"topic": unique("topic")},
-    "add_members": lambda s: {"user_ids": [s.subject.id]},
-    "change_password": lambda s: {"current_password": PASSWORD, "new_password": PASSWORD},
-    "change_user": lambda s: {"role": "member"},
-    "create_invite": lambda s: {"email": f"{unique('new')}@example.com", "role": "guest"},
-    "post_message": lambda s: {"text": "hello"},
-}
-HIDDEN: Final = "not_found"
-# For a private channel: outsider and admin are not in it; the guest is not in it either.
-EVERYBODY: Final = dict.fromkeys(("stranger", "guest", "outsider", "member", "admin", "owner"), YES)
-ADMINS: Final = dict.fromkeys(("guest", "outsider", "member"), "forbidden") | {"admin": YES, "owner": YES}
-MEMBERS: Final = dict.fromkeys(("stranger", "guest", "outsider", "admin"), HIDDEN) | {
-    "member": YES,
-    "owner": YES,
-}
-READERS: Final = MEMBERS | dict.fromkeys(("stranger", "guest", "outsider", "admin"), "not_a_member")
-IN_CHARGE: Final = MEMBERS | {"member": "forbidden"}
-
-EXPECTED: Final[dict[str, dict[str, str]]] = {
-    "log_out": EVERYBODY,
-    "list_sessions": EVERYBODY,
-    "change_password": EVERYBODY,
-    "revoke_session": dict.fromkeys(EVERYBODY, HIDDEN),  # another person's
-    "get_me": EVERYBODY,
-    "list_users": EVERYBODY,
-    "create_invite": ADMINS | {"stranger": YES},  # into their own workspace
-    "list_invites": ADMINS | {"stranger": YES},  # of their own workspace
-    "withdraw_invite": ADMINS | dict.fromkeys(("stranger", "admin", "owner"), HIDDEN),  # there is none
-    "change_user": ADMINS | {"stranger": HIDDEN},
-    "deactivate_user": ADMINS | {"stranger": HIDDEN},
-    "reactivate_user": ADMINS | {"stranger": HIDDEN},
-    "create_channel": EVERYBODY | {"guest": "forbidden"},
-    "open_direct_channel": EVERYBODY | {"stranger": HIDDEN},
-    "list_channels": EVERYBODY,
-    "get_channel": MEMBERS,
-    "change_channel": MEMBERS,
-    "archive_channel": IN_CHARGE,
-    "unarchive_channel": IN_CHARGE,
-    "list_members": MEMBERS,
-    "add_members": MEMBERS,
-    "remove_member": IN_CHARGE,
-    "join_channel": MEMBERS,
-    "leave_channel": READERS,
-    "post_message": READERS,
-    "list_events": READERS,
-    "list_messages": READERS,
-    "get_realtime": EVERYBODY,
-}
+def what_is_lacking(operation: Operation, case: Case, open_to_members: bool) -> str | None:
+    word = lacking(ACTIONS[operation.name], case.role, case.facts(open_to_members))
+    return None if word in FILTERED and not operation.ids else word
 
 
-def operations() -> dict[str, tuple[str, str]]:
-    """operationId -> (method, path)."""
-    paths: dict[str, Any] = build_api().openapi()["paths"]
-    return {
-        operation["operationId"]: (method.upper(), path)
-        for path, item in paths.items()
-        for method, operation in item.items()
-        if method in METHODS
-    }
+def depends_on_settings(name: str) -> bool:
+    words = {word for role in ROLES for word in TABLE[ACTIONS[name]].of(role)}
+    return bool(words & {"posting", "adding", "setting"})
 
 
-def test_every_operation_is_judged_here() -> None:
-    assert set(operations()) == set(EXPECTED) | PUBLIC
+@pytest.mark.parametrize("name", GUARDED)
+async def test_who_may_not(scenes: dict[bool, Scene], name: str) -> None:
+    operation = OPERATIONS[name]
+    for open_to_members in (True, False) if depends_on_settings(name) else (True,):
+        for case in cases():
+            if what_is_lacking(operation, case, open_to_members) is not None:
+                code = await scenes[open_to_members].ask(case, name)
+                assert code in REFUSALS, (name, case, open_to_members, code)
 
 
-@pytest.mark.parametrize("operation", sorted(EXPECTED))
-async def test_who_may(web: Web, operation: str) -> None:
-    method, template = operations()[operation]
-    expected = EXPECTED[operation]
-    assert set(expected) == set(EVERYBODY)
-    here = await scene(web)
-    # The refused first: what the others do must not be why.
-    for who, outcome in sorted(expected.items(), key=lambda each: each[1] == YES):
-        await _judge(here, here.people[who], operation, method, here.path(template), outcome, who)
+@pytest.mark.parametrize("name", GUARDED)
+async def test_who_may(web: Web, sql: asyncpg.Connection, scenes: dict[bool, Scene], name: str) -> None:
+    """Whoever may is not refused: it succeeds, or something else than their permission is in the way."""
+    operation = OPERATIONS[name]
+    for open_to_members in (True, False) if depends_on_settings(name) else (True,):
+        allowed = [each for each in cases() if what_is_lacking(operation, each, open_to_members) is None]
+        if not any(prefix == "ch" for prefix in operation.ids.values()):
+            allowed = [each for each in allowed if each.channel == "private"]
+        here = scenes[open_to_members]
+        if operation.method != "GET":
+            here = await scene(web, sql, open_to_members)
+        assert allowed, "somebody may"
+        for case in allowed:
+            if name in CHANGE_WHO_SEES:
+                here = await scene(web, sql, open_to_members)
+            code = await here.ask(case, name)
+            assert code not in REFUSALS, (name, case, open_to_members, code)
 
 
-@pytest.mark.parametrize("operation", sorted(EXPECTED))
-async def test_nobody_without_a_living_session(web: Web, operation: str, owner: Person) -> None:
-    method, template = operations()[operation]
-    here = Scene({}, "ch_" + "0" * 32, "ch_" + "0" * 32, owner)
-    body = BODIES[operation](here) if operation in BODIES else None
-    refused(await web.http.request(method, here.path(template), json=body), "unauthenticated")
-    ended = await log_in(owner)
+@pytest.mark.parametrize("name", GUARDED)
+async def test_nobody_without_a_living_session(scenes: dict[bool, Scene], name: str) -> None:
+    here = scenes[True]
+    operation = OPERATIONS[name]
+    nothing = {"ch": "ch_", "usr": "usr_", "ses": "ses_", "inv": "inv_", "grp": "grp_"}
+    path, query, body = operation.request(
+        {place: nothing[prefix] + "0" * 32 for place, prefix in operation.ids.items()}
+    )
+    ended = await log_in(here.root)
     assert (await ended.post("/v1/auth/logout")).status_code == 204
-    refused(await ended.ask(method, here.path(template), body), "unauthenticated")
+    refused(await ended.ask(operation.method, path, body, **query), "unauthenticated")
+    refused(await here.root.http.request(operation.method, path, json=body, params=query), "unauthenticated")
 
 
-@pytest.mark.parametrize(
-    "operation", sorted(name for name, (_, path) in operations().items() if "{channel_id}" in path)
-)
+@pytest.mark.parametrize("name", [each for each in GUARDED if ("path", "channel_id") in OPERATIONS[each].ids])
 async def test_a_channel_that_is_hidden_and_none_at_all_look_the_same(
-    unchanged_scene: Scene, operation: str
+    scenes: dict[bool, Scene], name: str
 ) -> None:
-    here = unchanged_scene
-    method, template = operations()[operation]
-    body = BODIES[operation](here) if operation in BODIES else None
-    nothing = here.path(template).replace(here.private, "ch_" + "0" * 32)
-    for who in ("outsider", "stranger", "guest"):
-        person = here.people[who]
-        hidden = (await person.ask(method, here.path(template), body)).json()
-        missing = (await person.ask(method, nothing, body)).json()
-        for answer in (hidden, missing):
-            answer.pop("request_id")
-        assert hidden == missing, who
+    here = scenes[True]
+    operation = OPERATIONS[name]
+    values = {place: here.subject.id for place, prefix in operation.ids.items() if prefix == "usr"}
+    for role in ("owner", "member", "guest"):
+        person = here.people[role, "outside"]
+        if role == "owner" and not {"seen", "no"} & set(TABLE[ACTIONS[name]].of(role)):
+            continue
+        answers = []
+        for channel in (here.channels["private"], "ch_" + "0" * 32):
+            path, query, body = operation.request(values | {("path", "channel_id"): channel})
+            answer = (await person.ask(operation.method, path, body, **query)).json()
+            answer.pop("request_id", None)
+            answers.append(answer)
+        assert answers[0] == answers[1], role
 
 
-@pytest.mark.parametrize(
-    ("operation", "allowed"),
-    [
-        ("get_channel", {"outsider", "member", "admin", "owner"}),
-        ("list_members", {"outsider", "member", "admin", "owner"}),
-        ("join_channel", {"outsider", "member", "admin", "owner"}),
-        ("archive_channel", {"admin", "owner"}),
-        ("remove_member", {"admin", "owner"}),
-        ("change_channel", {"member", "owner"}),
-        ("add_members", {"member", "owner"}),
-        ("list_events", {"member", "owner"}),
-        ("list_messages", {"member", "owner"}),
-        ("post_message", {"member", "owner"}),
-    ],
-)
-async def test_public_channels_may_be_seen_and_joined_by_all_but_guests_and_read_by_members(
-    web: Web, operation: str, allowed: set[str]
-) -> None:
-    method, template = operations()[operation]
-    here = await scene(web)
-    for who in sorted(here.people, key=lambda each: each in allowed):
-        path = here.path(template).replace(here.private, here.public)
-        body = BODIES[operation](here) if operation in BODIES else None
-        answer = await here.people[who].ask(method, path, body)
-        assert answer.is_success == (who in allowed), (who, answer.text)
-        assert answer.status_code < 500
-
-
-async def test_a_guest_inside_may_talk_and_read_and_no_more(web: Web) -> None:
-    here = await scene(web)
-    guest = here.people["guest"]
-    await here.people["owner"].add(here.private, guest)
-    channel = f"/v1/channels/{here.private}"
-    ok(await guest.post(f"{channel}/messages", {"text": "hello"}), 201)
+async def test_a_guest_inside_may_talk_and_read_and_no_more(scenes: dict[bool, Scene]) -> None:
+    here = scenes[True]
+    guest = here.people["guest", "inside"]
+    channel = f"/v1/channels/{here.channels['private']}"
+    ok(await guest.post(f"{channel}/messages", {"text": "hello", "client_msg_id": new_event_id()}), 201)
     ok(await guest.get(f"{channel}/events"))
     ok(await guest.get(f"{channel}/members"))
     refused(await guest.ask("PATCH", channel, {"topic": "x"}), "forbidden")
     refused(await guest.post(f"{channel}/members", {"user_ids": [guest.id]}), "forbidden")
     refused(await guest.post(f"{channel}/archive"), "forbidden")
-    ok(await guest.post(f"{channel}/leave"))
+    listed = ok(await guest.get("/v1/channels"))["items"]
+    assert {each["id"] for each in listed} == set(here.channels.values())
 
 
-async def _judge(
-    here: Scene, person: Person, operation: str, method: str, path: str, outcome: str, who: str
-) -> None:
-    body = BODIES[operation](here) if operation in BODIES else None
-    answer = await person.ask(method, path, body)
-    if outcome == YES:
-        assert answer.is_success, (operation, who, answer.text)
-    else:
-        refused(answer, outcome)
+async def test_guests_see_whom_they_share_a_channel_with(scenes: dict[bool, Scene]) -> None:
+    here = scenes[True]
+    inside, outside = here.people["guest", "inside"], here.people["guest", "outside"]
+    shown = {each["id"] for each in ok(await inside.get("/v1/users", limit=200))["items"]}
+    assert {here.subject.id, inside.id} <= shown
+    assert not shown & {here.people[role, "outside"].id for role in ROLES}
+    assert [each["id"] for each in ok(await outside.get("/v1/users"))["items"]] == [outside.id]
+    refused(await outside.get(f"/v1/users/{here.subject.id}"), "not_found")
+    refused(await outside.post("/v1/channels/direct", {"user_ids": [here.subject.id]}), "not_found")

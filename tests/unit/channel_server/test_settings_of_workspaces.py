@@ -8,11 +8,11 @@ from services.contract.codes import CLOSES
 from services.contract.directory import (
     ChannelRecord,
     MemberRecord,
-    Posting,
     Role,
     UserRecord,
     WorkspaceRecord,
 )
+from services.contract.events import WhoMay
 from tests.unit.channel_server.fakes import channel_id, user_id
 from tests.unit.channel_server.world import WORKSPACE, Client, World
 
@@ -24,7 +24,7 @@ def settings(world: World, *, active: bool = True, max_text: int = 12_000) -> No
     world.tell(WorkspaceRecord(id=WORKSPACE, active=active, max_text=max_text, version=next(world.versions)))
 
 
-def posting(world: World, who: Posting) -> None:
+def posting(world: World, who: WhoMay) -> None:
     world.tell(
         ChannelRecord(
             id=ROOM,

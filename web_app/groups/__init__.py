@@ -1,0 +1,1 @@
+"""User groups: people who can be mentioned together by a handle."""

@@ -1,0 +1,1 @@
+"""Invitations into a workspace: single-use links with an end."""

@@ -1,0 +1,1 @@
+"""What people want to hear: of a channel (muted, level), and when they want to be left alone."""
