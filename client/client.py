@@ -36,7 +36,7 @@ from client.errors import (
 from client.model import Ack, CatchingUp, ChannelEvent, MessageEvent, Opened, Shown
 from client.realtime import Realtime, RealtimeSource
 from client.recorder import Recorder
-from client.records import ChannelReply
+from client.records import ChannelReply, Sync
 from client.rest import RestClient, past_events
 from client.session import Session
 from client.tokens import MemoryTokens, Tokens, TokenStore
@@ -190,6 +190,14 @@ class LockstepClient:
         Call it before entering. The stream then begins right behind, without hole or overlap.
         """
         self._session.begin_at(epoch, channels, notices)
+
+    async def sync(self) -> Sync:
+        """Everything that a client starts with. Before entering, the stream will begin right behind what it says."""
+        start = await self.rest.sync()
+        if self._session.epoch is None:
+            heads = {channel.id: channel.head for channel in start.channels}
+            self.begin_at(epoch=start.epoch, channels=heads, notices=start.notices)
+        return start
 
     @property
     def catching_up(self) -> dict[str, CatchingUp]:

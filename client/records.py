@@ -129,6 +129,46 @@ class EventPage(_Record, frozen=True, kw_only=True):
     has_more_after: bool = False
 
 
+class Marker(_Record, frozen=True, kw_only=True):
+    """What comes after `seq` is unread. `notices`: the number of the notice that says so, if anything has changed."""
+
+    seq: int
+    head: int
+    notices: int | None = None
+
+
+class Followed(_Record, frozen=True, kw_only=True):
+    following: bool
+    notices: int | None = None
+
+
+class SyncedChannel(_Record, frozen=True, kw_only=True):
+    """A channel that you are in. `unread`, `mentions`: after `marker`; 1,000 means more than 999."""
+
+    id: str
+    kind: ChannelKind
+    head: int
+    marker: int
+    unread: int
+    mentions: int
+    name: str = ""
+    topic: str = ""
+    archived: bool = False
+    user_ids: list[str] | None = None
+    muted: bool = False
+    level: str = "all"
+
+
+class Sync(_Record, frozen=True, kw_only=True):
+    """Everything that a client starts with; `LockstepClient.begin_at` goes on from here."""
+
+    me: Me
+    epoch: int
+    notices: int
+    channels: list[SyncedChannel]
+    threads_unread: int = 0
+
+
 class Announced(_Record, frozen=True, kw_only=True):
     """`addressed`: how many people; None for everybody."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from client.api import Api
-from client.records import Announced, NoticePage
+from client.records import Announced, Followed, Marker, NoticePage, Sync
 from services.contract.ids import new_event_id
 
 
@@ -24,4 +25,28 @@ class RealtimeCalls(Api):
         to: dict[str, object] = {"all": True} if user_ids is None else {"user_ids": list(user_ids)}
         return await self.call(
             "POST", "/v1/announcements", Announced, body={"text": text, **to}, key=new_event_id()
+        )
+
+    async def sync(self, *, at_least: int | None = None) -> Sync:
+        """Everything that a client starts with; `at_least`: with the notices up to this number in it."""
+        return await self.call("GET", "/v1/me/sync", Sync, params={"at_least": at_least})
+
+    async def mark_read(self, channel_id: str, seq: int, *, root: int | None = None, head: int = 0) -> Marker:
+        """You have read a channel, or the thread of `root`, up to `seq`. `head`: the last number that you have seen."""
+        return await self._mark("read", channel_id, seq, root, head)
+
+    async def mark_unread(
+        self, channel_id: str, seq: int, *, root: int | None = None, head: int = 0
+    ) -> Marker:
+        """Message `seq` and what follows is unread."""
+        return await self._mark("unread", channel_id, seq, root, head)
+
+    async def follow_thread(self, channel_id: str, root: int, following: bool = True) -> Followed:
+        path = f"/v1/channels/{quote(channel_id)}/threads/{root}/follow"
+        return await self.call("PUT", path, Followed, body={"following": following}, repeatable=True)
+
+    async def _mark(self, how: str, channel_id: str, seq: int, root: int | None, head: int) -> Marker:
+        place = f"/v1/channels/{quote(channel_id)}" + (f"/threads/{root}" if root is not None else "")
+        return await self.call(
+            "PUT", f"{place}/{how}", Marker, body={"seq": seq, "head": head}, repeatable=True
         )

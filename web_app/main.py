@@ -32,8 +32,10 @@ from web_app.notices import endpoints as notices
 from web_app.observation import Observation
 from web_app.parts import Parts
 from web_app.preferences import endpoints as preferences
+from web_app.read_state import endpoints as read_state
 from web_app.realtime import endpoints as realtime
 from web_app.settings import WebSettings
+from web_app.sync import endpoints as sync
 from web_app.upkeep import Upkeep
 from web_app.users import endpoints as users
 from web_app.workspaces import endpoints as workspaces
@@ -60,6 +62,7 @@ TAGS: Final = [
     {"name": "preferences", "description": "Muted channels, notification levels, do not disturb."},
     {"name": "messages", "description": "Posting, and history by seq."},
     {"name": "notices", "description": "What is addressed to people."},
+    {"name": "read state", "description": "What one has read, on all devices."},
     {"name": "realtime", "description": "The way to a channel server."},
     {"name": "audit", "description": "What owners and admins did."},
 ]
@@ -75,6 +78,8 @@ DOMAINS: Final = (
     preferences,
     messages,
     notices,
+    read_state,
+    sync,
     realtime,
     audit,
 )

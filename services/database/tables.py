@@ -492,6 +492,7 @@ class Message(Base):
             "channel_id",
             "seq",
             postgresql_where=text("(thread is null or also_to_channel) and not deleted"),
+            postgresql_include=["sender_id"],
         ),
         Index(
             "ix_messages_channel_id_seq_pinned",
@@ -500,7 +501,11 @@ class Message(Base):
             postgresql_where=text("pinned_at_ms is not null"),
         ),
         Index(
-            "ix_messages_channel_id_seq_all", "channel_id", "seq", postgresql_where=text("mentions_channel")
+            "ix_messages_channel_id_seq_all",
+            "channel_id",
+            "seq",
+            postgresql_where=text("mentions_channel"),
+            postgresql_include=["sender_id"],
         ),
     )
 

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
+
 from services.contract.events import Event, MessageDeleted, MessageEdited, encode_event
 from services.contract.generation import Generation
+from services.contract.notices import NOTICE_KINDS, Notice, decode_notice
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, LastRecord, Sequencer
 from services.projection import Message, Numbered, Unprojectable, read, redacted, step, targets
@@ -53,6 +56,7 @@ class Batch:
     """What one transaction writes.
 
     typed       the events of known kinds, in the order of the log, channel by channel
+    notices     of known kinds, in the order of the log, with who sent them
     heads       channel -> (partition, number of its last event)
     verdicts    how many records became what (a Kind's name in lower case, or `skipped`)
     oldest_ms   the broker's append time of the oldest record
@@ -61,6 +65,7 @@ class Batch:
     positions: list[Position] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     typed: list[tuple[Numbered, Event]] = field(default_factory=list)
+    notices: list[tuple[str, Notice]] = field(default_factory=list)
     heads: dict[str, tuple[int, int]] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
     unprojected: int = 0
@@ -118,6 +123,12 @@ class PartitionFold:
             batch.unprojected += 1
         if event is not None:
             batch.typed.append((at, event))
+        elif kind in NOTICE_KINDS and record.value is not None:
+            try:
+                batch.notices.append((at.sender, decode_notice(record.value)))
+            except msgspec.DecodeError:
+                unprojected = True
+                batch.unprojected += 1
         batch.heads[at.channel] = (self.partition, at.seq)
         batch.events.append(
             EventRow(
@@ -156,12 +167,14 @@ class Projection:
     changed    (channel, seq) -> state after the batch, of those that are other than before
     redacted   messages that the batch deleted, with what takes the place of their raw events
     gone       messages whose edits must not be readable: those deleted now, and those that were edited too late
+    called     (user, channel, root): whom any reply addressed, for however short a time
     addressed, unaddressed    (user, channel, seq): whom messages address now and did not before, and the other way
     """
 
     changed: dict[Key, Message] = field(default_factory=dict)
     redacted: dict[Key, bytes] = field(default_factory=dict)
     gone: set[Key] = field(default_factory=set)
+    called: set[tuple[str, str, int]] = field(default_factory=set)
     addressed: list[tuple[str, str, int]] = field(default_factory=list)
     unaddressed: list[tuple[str, str, int]] = field(default_factory=list)
 
@@ -186,6 +199,10 @@ def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
         after = step(states, at, event)
         for seq, state in after.items():
             changed[channel, seq] = state
+            if state.thread is not None and state.mentions:
+                before = states.get(seq)
+                called = _addressed(state) - (_addressed(before) if before is not None else frozenset())
+                result.called |= {(user, channel, state.thread) for user in called}
         if isinstance(event, MessageDeleted) and event.target in after:
             key = (channel, event.target)
             result.redacted[key] = encode_event(redacted(after[event.target]))
@@ -193,8 +210,8 @@ def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
         elif isinstance(event, MessageEdited) and event.target in states and states[event.target].deleted:
             result.gone.add((channel, event.target))
     for key, state in changed.items():
-        before = known.get(key)
-        old = _addressed(before) if before is not None else frozenset()
+        stored = known.get(key)
+        old = _addressed(stored) if stored is not None else frozenset()
         new = _addressed(state)
         if old != new:
             result.unaddressed += [(user, *key) for user in old - new]

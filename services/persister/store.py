@@ -12,6 +12,7 @@ from services.database.outbox import NOTIFY_CHANNEL
 from services.eventlog.sequencer import Accepted, LastRecord, Sequencer
 from services.persister.fold import Batch, EventRow, PartitionFold, needed, project
 from services.persister.messages import read_messages, write_messages
+from services.persister.read_state import read_state, write_read_state
 
 
 class PositionLost(Exception):
@@ -143,7 +144,9 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
             await connection.copy_records_to_table("events", records=batch.events, columns=EventRow._fields)
         except asyncpg.UniqueViolationError as error:
             raise OrderConflict(f"{error.constraint_name}: {error.detail}") from error
-        await write_messages(connection, project(batch, known))
+        projection = project(batch, known)
+        await write_messages(connection, projection)
+        await write_read_state(connection, read_state(batch.typed, batch.notices, projection.called))
         channels = sorted(batch.heads)
         await connection.execute(
             _HEADS_MOVE,
