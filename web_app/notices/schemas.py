@@ -47,7 +47,7 @@ class Announced(Reply):
 
     model_config = examples({"addressed": 1000})
 
-    addressed: int | None = Field(description="How many people; null for everybody.")
+    addressed: int | None = Field(None, description="How many people; null for everybody.")
 
 
 class NoticesQuery(Body):

@@ -53,7 +53,9 @@ class SyncedChannel(Reply):
     name: str = Field(description="Empty for direct and group channels.")
     topic: str
     archived: bool
-    user_ids: list[str] | None = Field(description="Who is in a direct or group channel; null for others.")
+    user_ids: list[str] | None = Field(
+        None, description="Who is in a direct or group channel; null for others."
+    )
     head: int
     marker: int
     unread: int

@@ -52,6 +52,26 @@ async def test_a_page_of_history_is_two_statements_however_long(
         assert len(about_requests(seen)) == 2, seen
 
 
+async def test_the_start_of_a_client_is_five_statements_however_many_channels(
+    web: Web, owner: Person, sql: asyncpg.Connection
+) -> None:
+    for channels in (1, 12):
+        for _ in range(channels):
+            await store_messages(sql, await owner.new_channel(), owner.id, 3)
+        with statements(web) as seen:
+            start = ok(await owner.get("/v1/me/sync"))
+        assert len(start["channels"]) >= channels
+        assert len(about_requests(seen)) == 5, seen
+
+
+async def test_moving_a_marker_is_one_statement(web: Web, owner: Person, sql: asyncpg.Connection) -> None:
+    channel = await owner.new_channel()
+    await store_messages(sql, channel, owner.id, 3)
+    with statements(web) as seen:
+        moved = ok(await owner.ask("PUT", f"/v1/channels/{channel}/read", {"seq": 2}))
+    assert (moved["seq"], len(about_requests(seen))) == (2, 1), seen
+
+
 async def test_posting_a_message_is_one_statement(web: Web, owner: Person) -> None:
     channel = await owner.new_channel()
     with statements(web) as seen:
