@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -14,11 +14,14 @@ import msgspec
 
 from client.backoff import delay_s
 from client.errors import ApiError, LockstepError, NotLoggedIn, UnexpectedReply, Unreachable
-from client.records import TokenReply
+from client.records import Page, TokenReply
 from client.tokens import MemoryTokens, Tokens, TokenStore
 from services.contract.codes import ERRORS
 
 T = TypeVar("T")
+
+PAGE: Final = 200
+"""The most that one page of anything holds."""
 
 _REFRESH_TIMEOUT_S: Final = 10.0
 """The server takes a refresh token once more only for a minute, so an answer must not be waited for too long."""
@@ -62,6 +65,16 @@ class Api:
         self._rng = rng or random.Random()
         self._refreshing: asyncio.Task[Tokens] | None = None
         self._closing = False
+
+    async def _pages(self, path: str, page: type[Page[T]], **params: str) -> AsyncIterator[T]:
+        cursor: str | None = None
+        while True:
+            reply = await self.call("GET", path, page, params={**params, "limit": PAGE, "cursor": cursor})
+            for item in reply.items:
+                yield item
+            cursor = reply.next_cursor
+            if cursor is None:
+                return
 
     async def __aenter__(self) -> Self:
         return self

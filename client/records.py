@@ -22,12 +22,25 @@ class Workspace(_Record, frozen=True, kw_only=True):
     name: str
 
 
+class Status(_Record, frozen=True, kw_only=True):
+    text: str = ""
+    emoji: str = ""
+    expires_at: str | None = None
+
+
 class User(_Record, frozen=True, kw_only=True):
+    """`display_name`: what they would like to be called; empty: their `name`."""
+
     id: str
     name: str
     role: str
     active: bool = True
     email: str | None = None
+    display_name: str = ""
+    title: str = ""
+    avatar_url: str = ""
+    time_zone: str = "UTC"
+    status: Status | None = None
 
 
 class TokenReply(_Record, frozen=True, kw_only=True):
@@ -65,13 +78,15 @@ class Invite(_Record, frozen=True, kw_only=True):
     email: str
     role: str
     expires_at: str = ""
+    channel_ids: list[str] = []
 
 
 class Invited(_Record, frozen=True, kw_only=True):
-    """`token` is what the invited person accepts with; it is shown this once."""
+    """`token` is what the invited person accepts with; it is shown this once. `link` ends in it."""
 
     invite: Invite
     token: str
+    link: str = ""
 
 
 class Channel(_Record, frozen=True, kw_only=True):
@@ -84,6 +99,10 @@ class Channel(_Record, frozen=True, kw_only=True):
     archived: bool = False
     member: bool = True
     user_ids: list[str] | None = None
+    default: bool = False
+    posting: str = "everyone"
+    adding: str = "everyone"
+    member_count: int = 0
 
 
 class ChannelReply(_Record, frozen=True, kw_only=True):

@@ -16,7 +16,6 @@ from client.records import (
     Channel,
     ChannelReply,
     EventPage,
-    Invited,
     Login,
     LoginSession,
     Me,
@@ -28,16 +27,15 @@ from client.records import (
     Realtime,
     User,
 )
+from client.rest_channels import ChannelCalls
+from client.rest_people import PeopleCalls
 from client.rest_realtime import RealtimeCalls
 from services.contract.ids import new_event_id
 
 T = TypeVar("T")
 
-PAGE: int = 200
-"""The most that one page of anything holds."""
 
-
-class RestClient(RealtimeCalls):
+class RestClient(PeopleCalls, ChannelCalls, RealtimeCalls):
     """Every endpoint of the REST API, as methods."""
 
     # --- logging in -------------------------------------------------------------------------------------------
@@ -95,11 +93,6 @@ class RestClient(RealtimeCalls):
         """Everybody in the workspace."""
         async for item in self._pages("/v1/users", Page[User]):
             yield item
-
-    async def invite(self, email: str, role: str = "member") -> Invited:
-        return await self.call(
-            "POST", "/v1/invites", Invited, body={"email": email, "role": role}, key=new_event_id()
-        )
 
     async def accept_invite(self, *, token: str, name: str, password: str, device: str = "") -> Login:
         """Become a member with an invitation's token; the login is kept in `tokens`."""
@@ -235,16 +228,6 @@ class RestClient(RealtimeCalls):
 
     async def _act(self, channel_id: str, act: str, reply: type[T]) -> T:
         return await self.call("POST", f"/v1/channels/{quote(channel_id)}/{act}", reply, key=new_event_id())
-
-    async def _pages(self, path: str, page: type[Page[T]], **params: str) -> AsyncIterator[T]:
-        cursor: str | None = None
-        while True:
-            reply = await self.call("GET", path, page, params={**params, "limit": PAGE, "cursor": cursor})
-            for item in reply.items:
-                yield item
-            cursor = reply.next_cursor
-            if cursor is None:
-                return
 
     def _keep(self, login: Login) -> Login:
         self.tokens.save(tokens_of(login.tokens))

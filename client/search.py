@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from client.api import PAGE
 from client.errors import UnexpectedReply
 from client.model import RawEvent
-from client.rest import PAGE, RestClient
+from client.rest import RestClient
 from client.sends import Found, Question
 from services.contract.events import MessagePosted, read_event
 from services.contract.ids import born_ms

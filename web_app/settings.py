@@ -41,7 +41,7 @@ class WebSettings(LogSettings, DatabaseSettings):
     """Sign-ups, accepted invitations and attempts to log in from one address; of IPv6, from one /64."""
     web_failure_limit: RateLimit = "100/hour"
     """Wrong attempts to log in to one account, from all addresses together."""
-    web_invite_limit: RateLimit = "200/hour"
+    web_invite_limit: RateLimit = "1000/hour"
     """Invitations made and renewed by one person."""
     web_create_limit: RateLimit = "120/minute"
     """Channels, direct channels and user groups made by one person."""

@@ -145,7 +145,9 @@ def users(context: typer.Context, json: Json = False) -> None:
                     json_line(user)
                 else:
                     state = "" if user.active else "deactivated"
-                    rows.add_row(one_line(user.name), user.email or "", user.role, state)
+                    if user.status is not None:
+                        state = f"{state} {user.status.emoji} {user.status.text}".strip()
+                    rows.add_row(one_line(user.name), user.email or "", user.role, one_line(state))
         if not json:
             console().print(rows)
 
@@ -156,31 +158,40 @@ def invite(
     context: typer.Context,
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="Whom.")],
     role: Annotated[str, typer.Option(help="member, admin or guest.")] = "member",
+    channel: Annotated[
+        list[str] | None, typer.Option(help="A channel of yours that they are put into; repeat for several.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Invite somebody into the workspace: prints what they have to type.
 
-    Example:
+    Examples:
 
         lockstep invite grace@example.com
+
+        lockstep invite auditor@example.com --role guest --channel accounts
     """
     here = context_of(context)
 
     async def work() -> None:
         async with here.rest() as rest:
-            made = await rest.invite(email, role)
+            channels = [(await here.place(rest, each)).id for each in channel or ()]
+            made = await rest.invite(email, role, channel_ids=channels)
         if json:
-            json_line({"invite": made.invite, "token": made.token})
+            json_line(made)
             return
         print(f"Invited {made.invite.email} as {made.invite.role}. They join once with:")
         print(f"  lockstep --url {here.url} accept-invite {made.token}")
+        print(f"or by this link: {made.link}")
 
     run(work())
 
 
 def accept_invite(
     context: typer.Context,
-    token: Annotated[str, typer.Argument(metavar="TOKEN", help="From the invitation.")],
+    token: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="From the invitation: the token, or the link.")
+    ],
     name: Annotated[str | None, typer.Option(help="Your name, as others see it.")] = None,
     password_stdin: PasswordStdin = False,
 ) -> None:
@@ -196,7 +207,9 @@ def accept_invite(
 
     async def work() -> Login:
         async with here.stranger() as rest:
-            return await rest.accept_invite(token=token, name=name, password=password, device=device())
+            return await rest.accept_invite(
+                token=token.rpartition("#")[2], name=name, password=password, device=device()
+            )
 
     try:
         reply = run(work())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,18 @@ import typer
 from client.cli.context import context_of, run
 from client.cli.output import console, json_line, one_line, table
 from client.records import Channel
+
+
+class Who(StrEnum):
+    EVERYONE = "everyone"
+    ADMINS = "admins"
+
+
+class Level(StrEnum):
+    ALL = "all"
+    MENTIONS = "mentions"
+    NOTHING = "nothing"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Named = Annotated[str, typer.Argument(metavar="CHANNEL", help="Name (with or without #) or id.")]
@@ -237,5 +250,101 @@ def unarchive(context: typer.Context, channel: Named) -> None:
             place = await here.place(rest, channel)
             await rest.unarchive(place.id)
         print(f"Unarchived {place.label}.")
+
+    run(work())
+
+
+@app.command()
+def browse(
+    context: typer.Context,
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="How the name begins.")] = "",
+    json: Json = False,
+) -> None:
+    """The public channels by name, with how many people are in each."""
+    here = context_of(context)
+
+    async def work() -> None:
+        rows = table("channel", "people", "", "topic")
+        async with here.rest() as rest:
+            async for channel in rest.browse_channels(prefix.removeprefix("#")):
+                if json:
+                    json_line(channel)
+                    continue
+                joined = "joined" if channel.member else ""
+                rows.add_row(
+                    f"#{one_line(channel.name)}", str(channel.member_count), joined, one_line(channel.topic)
+                )
+        if not json:
+            console().print(rows)
+
+    run(work())
+
+
+@app.command(name="set")
+def settings(
+    context: typer.Context,
+    channel: Named,
+    posting: Annotated[Who | None, typer.Option(help="Who may post.")] = None,
+    adding: Annotated[Who | None, typer.Option(help="Who may add people.")] = None,
+    default: Annotated[
+        bool | None, typer.Option("--default/--no-default", help="Put new people into it.")
+    ] = None,
+) -> None:
+    """Say who may do what in a channel."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            reply = await rest.change_channel_settings(
+                place.id,
+                posting=posting.value if posting else None,
+                adding=adding.value if adding else None,
+                default=default,
+            )
+        now = reply.channel
+        print(f"{place.label}: posting {now.posting}, adding {now.adding}, {_default(now)}.")
+
+    run(work())
+
+
+def _default(channel: Channel) -> str:
+    return "new people are put into it" if channel.default else "no default channel"
+
+
+@app.command(name="make-private")
+def make_private(context: typer.Context, channel: Named) -> None:
+    """Hide a public channel from everybody who is not in it. There is no way back."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            await rest.make_private(place.id)
+        print(f"{place.label} is private now.")
+
+    run(work())
+
+
+@app.command()
+def notify(
+    context: typer.Context,
+    channel: Named,
+    level: Annotated[Level | None, typer.Argument(metavar="LEVEL", help="all, mentions or nothing.")] = None,
+    mute: Annotated[bool | None, typer.Option("--mute/--unmute", help="Show nothing as unread.")] = None,
+) -> None:
+    """Show or choose what you want to hear of a channel."""
+    here = context_of(context)
+
+    async def work() -> None:
+        async with here.rest() as rest:
+            place = await here.place(rest, channel)
+            if level is None and mute is None:
+                now = await rest.channel_preferences(place.id)
+            else:
+                now = await rest.set_channel_preferences(
+                    place.id, muted=mute, level=level.value if level else None
+                )
+        print(f"{place.label}: {now.level}{', muted' if now.muted else ''}.")
 
     run(work())

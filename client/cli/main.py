@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import account, channels, messages
+from client.cli import account, channels, groups, messages, people, workspace
 from client.cli.chat import chat
 from client.cli.context import Context
 from client.cli.errors import CommandFailed, sentence
@@ -80,6 +80,16 @@ app.command(rich_help_panel=_TALK)(messages.history)
 app.add_typer(channels.app, rich_help_panel=_PEOPLE)
 app.command(rich_help_panel=_PEOPLE)(account.users)
 app.command(rich_help_panel=_PEOPLE)(account.invite)
+app.add_typer(people.invites, rich_help_panel=_PEOPLE)
+app.command(rich_help_panel=_PEOPLE)(people.profile)
+app.command(rich_help_panel=_PEOPLE)(people.status)
+app.command(rich_help_panel=_PEOPLE)(people.dnd)
+app.command(rich_help_panel=_PEOPLE)(people.password)
+app.command(rich_help_panel=_PEOPLE)(people.role)
+app.command(rich_help_panel=_PEOPLE)(people.deactivate)
+app.command(rich_help_panel=_PEOPLE)(people.reactivate)
+app.add_typer(groups.app, rich_help_panel=_PEOPLE)
+app.add_typer(workspace.app, rich_help_panel=_PEOPLE)
 app.command(rich_help_panel=_JUDGE, name="verify")(verify)
 
 

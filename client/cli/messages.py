@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from client.api import PAGE
 from client.cli.channels import Json, Named
 from client.cli.context import Context, Place, context_of, run
 from client.cli.errors import CommandFailed
@@ -19,7 +20,7 @@ from client.client import LockstepClient
 from client.model import CatchingUp, ChannelEvent, Closed, MessageEvent, Noticed, NoticeGap, Opened, Shown
 from client.recorder import Recorder
 from client.records import EventPage
-from client.rest import PAGE, RestClient, past_events
+from client.rest import RestClient, past_events
 
 Recording = Annotated[
     Path | None,

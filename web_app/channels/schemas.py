@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from services.contract.events import ChannelKind, WhoMay
 from web_app.fields import PRINTABLE, Body, Name, Reply, Topic, UserId, examples
@@ -98,7 +98,7 @@ class ChannelSettings(Body):
 
     posting: WhoMay | None = None
     adding: WhoMay | None = None
-    default: bool | None = Field(default=None, description="Whether new people are put into it.")
+    default: StrictBool | None = Field(default=None, description="Whether new people are put into it.")
 
     @model_validator(mode="after")
     def _something(self) -> ChannelSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from web_app.fields import Body, Moment, Reply, examples
 
@@ -30,7 +30,7 @@ class NewChannelPreferences(Body):
 
     model_config = examples({"muted": False, "level": "mentions"})
 
-    muted: bool | None = None
+    muted: StrictBool | None = None
     level: Level | None = None
 
     @model_validator(mode="after")

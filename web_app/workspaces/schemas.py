@@ -73,14 +73,14 @@ class WorkspaceChange(Body):
     model_config = examples({"max_text": 4_000, "edit_window_s": 3_600, "who_may_invite": "members"})
 
     name: Name | None = None
-    max_text: Annotated[int, Field(ge=1, le=MAX_TEXT)] | None = None
-    edit_window_s: Annotated[int, Field(ge=0, le=MAX_WINDOW_S)] | None = Field(
+    max_text: Annotated[int, Field(strict=True, ge=1, le=MAX_TEXT)] | None = None
+    edit_window_s: Annotated[int, Field(strict=True, ge=0, le=MAX_WINDOW_S)] | None = Field(
         default=None, description="null: for ever."
     )
-    delete_window_s: Annotated[int, Field(ge=0, le=MAX_WINDOW_S)] | None = Field(
+    delete_window_s: Annotated[int, Field(strict=True, ge=0, le=MAX_WINDOW_S)] | None = Field(
         default=None, description="null: for ever."
     )
-    typing_limit: Annotated[int, Field(ge=0, le=1_000)] | None = None
+    typing_limit: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = None
     who_may_create_channels: WhoMay | None = None
     who_may_invite: WhoMay | None = None
     who_may_manage_groups: WhoMay | None = None

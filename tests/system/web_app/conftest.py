@@ -32,6 +32,9 @@ CHEAP: dict[str, Any] = {
     "web_password_parallelism": 1,
     "web_login_limit": "100000/second",
     "web_address_limit": "100000/second",
+    "web_invite_limit": "100000/second",
+    "web_create_limit": "100000/second",
+    "web_change_limit": "100000/second",
 }
 
 

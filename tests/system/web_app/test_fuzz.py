@@ -13,7 +13,7 @@ from tests.system.web_app.conftest import WebProcess
 from tests.system.web_app.people import sign_up
 
 # It finds real ids in answers and uses them: left to it, it would log itself out first.
-LEFT_OUT = ("log_out", "revoke_session")
+LEFT_OUT = ("log_out", "revoke_session", "leave_workspace", "delete_workspace")
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
