@@ -97,6 +97,17 @@ Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 ChannelPath = Annotated[
     str, Path(pattern=r"^ch_[0-9a-f]{32}$", examples=["ch_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
 ]
+SeqPath = Annotated[int, Path(ge=1, le=MAX_SEQ, description="The number of the message.", examples=[17])]
+EmojiPath = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\x00-\x20\x7f-\xa0/]+$",
+        description="An emoji or a `:name:`, percent-encoded.",
+        examples=["👍"],
+    ),
+]
 UserPath = Annotated[
     str, Path(pattern=r"^usr_[0-9a-f]{32}$", examples=["usr_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"])
 ]

@@ -34,8 +34,12 @@ from web_app.parts import Parts
 from web_app.preferences import endpoints as preferences
 from web_app.read_state import endpoints as read_state
 from web_app.realtime import endpoints as realtime
+from web_app.saved import endpoints as saved
+from web_app.scheduled import endpoints as scheduled
+from web_app.scheduled.sender import Sender
 from web_app.settings import WebSettings
 from web_app.sync import endpoints as sync
+from web_app.threads import endpoints as threads
 from web_app.upkeep import Upkeep
 from web_app.users import endpoints as users
 from web_app.workspaces import endpoints as workspaces
@@ -60,7 +64,10 @@ TAGS: Final = [
     {"name": "channels", "description": "Channels themselves."},
     {"name": "memberships", "description": "Who is in a channel."},
     {"name": "preferences", "description": "Muted channels, notification levels, do not disturb."},
-    {"name": "messages", "description": "Posting, and history by seq."},
+    {"name": "messages", "description": "Posting, editing, reacting, and history by seq."},
+    {"name": "threads", "description": "Replies, and who follows them."},
+    {"name": "saved", "description": "Messages that one keeps for oneself."},
+    {"name": "scheduled", "description": "Messages that are posted later."},
     {"name": "notices", "description": "What is addressed to people."},
     {"name": "read state", "description": "What one has read, on all devices."},
     {"name": "realtime", "description": "The way to a channel server."},
@@ -77,6 +84,9 @@ DOMAINS: Final = (
     memberships,
     preferences,
     messages,
+    threads,
+    saved,
+    scheduled,
     notices,
     read_state,
     sync,
@@ -102,6 +112,7 @@ def create_app(settings: WebSettings) -> FastAPI:
         channel_servers=ChannelServers(settings.nodes, settings.secret("service_token")),
     )
     upkeep = Upkeep(database, parts.keys)
+    sender = Sender(database)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -109,11 +120,13 @@ def create_app(settings: WebSettings) -> FastAPI:
             stack.push_async_callback(database.close)
             await stack.enter_async_context(parts.channel_servers)
             await stack.enter_async_context(upkeep.running())
+            await stack.enter_async_context(sender.running())
             yield
 
     app = build_api(lifespan)
     app.state.parts = parts
     app.state.upkeep = upkeep
+    app.state.sender = sender
     app.router.routes.extend(admin_routes(upkeep.ready))
     return app
 
@@ -151,14 +164,16 @@ async def serve(settings: WebSettings, stop: asyncio.Event) -> None:
     async with serving(app, settings.web_host, settings.web_port) as port:
         log.info("listening", host=settings.web_host, port=port)
         stopped = asyncio.create_task(stop.wait())
-        failed = asyncio.create_task(app.state.upkeep.failed())
+        failed = [asyncio.create_task(each.failed()) for each in (app.state.upkeep, app.state.sender)]
         try:
-            await asyncio.wait([stopped, failed], return_when=asyncio.FIRST_COMPLETED)
-            if failed.done():
-                failed.result()
+            await asyncio.wait([stopped, *failed], return_when=asyncio.FIRST_COMPLETED)
+            for each in failed:
+                if each.done():
+                    each.result()
         finally:
             stopped.cancel()
-            failed.cancel()
+            for each in failed:
+                each.cancel()
 
 
 def _version() -> str:

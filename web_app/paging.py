@@ -18,7 +18,7 @@ from web_app.problems import invalid_field
 MAX_LIMIT: Final = 200
 DEFAULT_LIMIT: Final = 50
 
-_CURSOR: Final = re.compile(r"(ws|usr|ch|ses|inv|grp|aud)_[0-9a-f]{32}")
+_CURSOR: Final = re.compile(r"(ws|usr|ch|ses|inv|grp|aud|sch)_[0-9a-f]{32}")
 
 Row = TypeVar("Row")
 Item = TypeVar("Item", bound=Reply)

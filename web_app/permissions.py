@@ -103,6 +103,7 @@ _ACTIONS: Final = (
     _for("message.react", "react to messages", "inside", "inside", "inside", "inside"),
     _for("message.pin", "pin messages", "inside", "inside", "inside", "inside"),
     _for("message.edit", "edit a message", *(["inside and author"] * 4)),
+    _for("message.edits", "read what an edited message said before", "inside", "inside", "inside and author", "inside and author"),
     _for("message.delete", "delete a message", "inside", "inside", "inside and author", "inside and author"),
 )  # fmt: skip
 

@@ -12,9 +12,9 @@ import time
 import uuid
 from typing import Final, Literal
 
-Prefix = Literal["ws", "usr", "ch", "ses", "inv", "grp", "aud"]
+Prefix = Literal["ws", "usr", "ch", "ses", "inv", "grp", "aud", "sch"]
 
-ENTITY_PATTERN: Final = r"^(ws|usr|ch|ses|inv|grp|aud)_[0-9a-f]{32}$"
+ENTITY_PATTERN: Final = r"^(ws|usr|ch|ses|inv|grp|aud|sch)_[0-9a-f]{32}$"
 EVENT_ID_PATTERN: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
 _ENTITY = re.compile(ENTITY_PATTERN)

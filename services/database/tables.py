@@ -1,7 +1,7 @@
 """The schema, and who writes what.
 
 Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships,
-user groups, channel preferences, do not disturb, the audit log, idempotency keys, and rows into the outbox.
+user groups, saved and scheduled messages, channel preferences, do not disturb, the audit log, idempotency keys, and rows into the outbox.
 Written by the persister: events, messages, message mentions, channel heads, read markers, thread follows,
 log partitions (and it deletes an event's outbox row in the transaction that stores the event). Written by the relay: it deletes published
 directory rows of the outbox and gives an expired event row its new id. Generations are written when an epoch is made.
@@ -25,6 +25,7 @@ from sqlalchemy import (
     Computed,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     LargeBinary,
     MetaData,
@@ -363,6 +364,43 @@ class AuditEntry(Base):
     action: Mapped[str]
     target: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    created_at: Mapped[dt.datetime] = _created()
+
+
+class SavedMessage(Base):
+    """A message that somebody keeps for themselves. It is shown as long as they are in its channel."""
+
+    __tablename__ = "saved_messages"
+    __table_args__ = (Index("uq_saved_messages_user_id_id", "user_id", "id", unique=True),)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    channel_id: Mapped[str] = mapped_column(ForeignKey("channels.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(Identity())  # the order in which they were saved
+    note: Mapped[str] = mapped_column(server_default="")
+    saved_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class ScheduledMessage(Base):
+    """A message that is to be posted later. Its row goes in the transaction that puts it into the outbox.
+
+    `failed`: the code of the error that kept it from being posted; null while it waits.
+    """
+
+    __tablename__ = "scheduled_messages"
+    __table_args__ = (
+        Index("ix_scheduled_messages_user_id_id", "user_id", "id"),
+        Index("ix_scheduled_messages_send_at_id", "send_at", "id", postgresql_where=_sql("failed is null")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    channel_id: Mapped[str] = mapped_column(ForeignKey("channels.id"))
+    text: Mapped[str]
+    thread: Mapped[int | None]
+    also_to_channel: Mapped[bool] = mapped_column(Boolean, server_default=_sql("false"))
+    send_at: Mapped[dt.datetime]
+    failed: Mapped[str | None]
     created_at: Mapped[dt.datetime] = _created()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import and_, bindparam, func, select, union_all
+from sqlalchemy import BigInteger, and_, bindparam, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from services.contract.events import MAX_TEXT
 from services.contract.tokens import Claims
 from services.database.tables import (
     Channel,
@@ -28,7 +30,8 @@ from web_app.database import AnyRow, AnySelect
 class Access(NamedTuple):
     """The viewer and the channel they mean, as they are now. `epoch` is None before the log was ever made.
 
-    `facts`: what is true of the channel, in the words of `permissions`; `max_text`: characters of a message.
+    max_text, edit_window_s, delete_window_s    settings of the workspace
+    posting                                     who may post, by the channel's setting
     """
 
     viewer: Viewer
@@ -36,8 +39,28 @@ class Access(NamedTuple):
     archived: bool
     head: int
     epoch: int | None
-    facts: frozenset[str]
-    max_text: int
+    posting: str = "everyone"
+    max_text: int = MAX_TEXT
+    edit_window_s: int | None = None
+    delete_window_s: int | None = None
+
+    @property
+    def facts(self) -> set[str]:
+        """For `permissions.require`."""
+        facts = {"inside", "seen"} if self.member else set[str]()
+        return facts | {"posting"} if self.posting == "everyone" else facts
+
+
+class Meant(NamedTuple):
+    """The message that a command is about, None when there is none, and what the command's own id has become.
+
+    state       a row of STATE, None when the number is no message's
+    done        seq, at and body of the viewer's event under the command's own id, if one is stored
+    """
+
+    access: Access
+    state: AnyRow | None
+    done: tuple[int, int, bytes | None] | None
 
 
 _ACCESS: Final[AnySelect] = (
@@ -46,16 +69,15 @@ _ACCESS: Final[AnySelect] = (
         Membership.member,
         Channel.archived_at,
         Channel.posting,
-        select(Workspace.max_text)
-        .where(Workspace.id == User.workspace_id)
-        .correlate(User)
-        .scalar_subquery()
-        .label("max_text"),
+        Workspace.max_text,
+        Workspace.edit_window_s,
+        Workspace.delete_window_s,
         func.coalesce(ChannelHead.head, 0).label("head"),
         select(func.max(GenerationRow.epoch)).scalar_subquery().label("epoch"),
     )
     .select_from(Session)
     .join(User, User.id == Session.user_id)
+    .join(Workspace, Workspace.id == User.workspace_id)
     .outerjoin(
         Channel, and_(Channel.id == bindparam("channel_id"), Channel.workspace_id == User.workspace_id)
     )
@@ -69,18 +91,82 @@ async def find_access(db: AsyncConnection, claims: Claims, channel_id: str) -> A
     """One statement for who asks and what they may see. Raises ApiError unauthenticated."""
     parameters = {"session_id": claims.session_id, "channel_id": channel_id}
     row = (await db.execute(_ACCESS, parameters)).one_or_none()
+    return _access(row, claims)
+
+
+def _access(row: AnyRow | None, claims: Claims) -> Access:
     viewer = viewer_of(row, claims)
     assert row is not None
-    held = {"inside": row.member is True, "posting": row.posting == "everyone"}
     return Access(
         viewer,
         row.member is True,
         row.archived_at is not None,
         row.head,
         row.epoch,
-        frozenset(word for word, holds in held.items() if holds),
+        row.posting or "everyone",
         row.max_text,
+        row.edit_window_s,
+        row.delete_window_s,
     )
+
+
+STATE: Final = (
+    Message.event_id,
+    Message.sender_id,
+    Message.at_ms,
+    Message.text,
+    Message.thread,
+    Message.also_to_channel,
+    Message.edits,
+    Message.edited_at_ms,
+    Message.deleted,
+    Message.pinned_by,
+    Message.pinned_at_ms,
+    Message.reactions,
+    Message.replies,
+    Message.last_reply,
+    Message.last_reply_at_ms,
+    Message.participants,
+    Message.mentions,
+    Message.mentions_channel,
+)
+"""The columns of a message's state besides channel and seq."""
+
+_MEANT: Final[AnySelect] = (
+    _ACCESS.add_columns(Message.seq, *STATE)
+    .outerjoin(Message, and_(Message.channel_id == Channel.id, Message.seq == bindparam("seq")))
+    .add_columns(
+        StoredEvent.seq.label("done_seq"),
+        StoredEvent.at_ms.label("done_at"),
+        StoredEvent.body.label("done_body"),
+    )
+    .outerjoin(
+        StoredEvent,
+        and_(
+            StoredEvent.epoch == select(func.max(GenerationRow.epoch)).scalar_subquery(),
+            StoredEvent.channel_id == Channel.id,
+            StoredEvent.sender_id == User.id,
+            StoredEvent.event_id == bindparam("event_id"),
+        ),
+    )
+)
+
+
+async def find_meant(
+    db: AsyncConnection, claims: Claims, channel_id: str, seq: int, event_id: uuid.UUID | None = None
+) -> Meant:
+    """One statement for who asks, what they may see, and the message that they mean. Raises ApiError unauthenticated."""
+    parameters = {
+        "session_id": claims.session_id,
+        "channel_id": channel_id,
+        "seq": seq,
+        "event_id": event_id,
+    }
+    row = (await db.execute(_MEANT, parameters)).one_or_none()
+    access = _access(row, claims)
+    assert row is not None
+    done = (row.done_seq, row.done_at, row.done_body) if row.done_seq is not None else None
+    return Meant(access, row if row.seq is not None else None, done)
 
 
 class Span(NamedTuple):
@@ -99,9 +185,13 @@ class Rows(NamedTuple):
     more_after: bool
 
 
-def _page(channel: InstrumentedAttribute[str], seq: InstrumentedAttribute[int], *columns: Any) -> AnySelect:
-    """Two ranges of the primary key, read outwards from the pivot, each with one row more than is shown."""
+def _page(
+    channel: InstrumentedAttribute[str], seq: InstrumentedAttribute[int], *columns: Any, where: Any = None
+) -> AnySelect:
+    """Two ranges of an index, read outwards from the pivot, each with one row more than is shown."""
     mine = channel == bindparam("channel_id")
+    if where is not None:
+        mine = and_(mine, where)
     below = (
         select(seq, *columns)
         .where(mine, seq < bindparam("pivot"))
@@ -121,24 +211,63 @@ _EVENTS: Final = _page(
     StoredEvent.sender_id,
     StoredEvent.at_ms,
     StoredEvent.body,
+    StoredEvent.mentions,
 )
-_MESSAGES: Final = _page(
-    Message.channel_id, Message.seq, Message.event_id, Message.sender_id, Message.at_ms, Message.text
+_MESSAGES: Final = _page(Message.channel_id, Message.seq, *STATE)
+_TOP_LEVEL: Final = _page(
+    Message.channel_id,
+    Message.seq,
+    *STATE,
+    where=and_(or_(Message.thread.is_(None), Message.also_to_channel), ~Message.deleted),
+)
+_PINNED: Final = _page(Message.channel_id, Message.seq, *STATE, where=Message.pinned_at_ms.is_not(None))
+_THREAD: Final = _page(
+    Message.channel_id, Message.seq, *STATE, where=Message.thread == bindparam("root", type_=BigInteger)
 )
 
 
 async def read_events(db: AsyncConnection, channel_id: str, span: Span) -> Rows:
-    """seq, event_id, sender_id, at_ms, body."""
+    """seq, event_id, sender_id, at_ms, body, mentions."""
     return await _read(db, _EVENTS, channel_id, span)
 
 
 async def read_messages(db: AsyncConnection, channel_id: str, span: Span) -> Rows:
-    """seq, event_id, sender_id, at_ms, text."""
+    """seq and STATE."""
     return await _read(db, _MESSAGES, channel_id, span)
 
 
-async def _read(db: AsyncConnection, page: AnySelect, channel_id: str, span: Span) -> Rows:
-    parameters = {
+async def read_top_level(db: AsyncConnection, channel_id: str, span: Span) -> Rows:
+    """As `read_messages`, of those that are there and shown in the channel itself."""
+    return await _read(db, _TOP_LEVEL, channel_id, span)
+
+
+async def read_pinned(db: AsyncConnection, channel_id: str, span: Span) -> Rows:
+    """As `read_messages`, of those that are pinned."""
+    return await _read(db, _PINNED, channel_id, span)
+
+
+async def read_thread(db: AsyncConnection, channel_id: str, root: int, span: Span) -> Rows:
+    """As `read_messages`, of the replies to a message."""
+    return await _read(db, _THREAD, channel_id, span, root=root)
+
+
+async def read_versions(
+    db: AsyncConnection, channel_id: str, seq: int, after: int, limit: int
+) -> list[AnyRow]:
+    """A message's raw event and those of its edits, ascending from after a seq: seq, sender_id, at_ms, body."""
+    columns = (StoredEvent.seq, StoredEvent.sender_id, StoredEvent.at_ms, StoredEvent.body)
+    mine = (StoredEvent.channel_id == channel_id, StoredEvent.seq > after)
+    own = select(*columns).where(*mine, StoredEvent.seq == seq)
+    edits = (
+        select(*columns).where(*mine, StoredEvent.target == seq).order_by(StoredEvent.seq).limit(limit + 1)
+    )
+    both = union_all(own, edits).subquery("versions")
+    return list((await db.execute(select(both).order_by(both.c.seq).limit(limit + 1))).all())
+
+
+async def _read(db: AsyncConnection, page: AnySelect, channel_id: str, span: Span, **more: int) -> Rows:
+    parameters: dict[str, Any] = {
+        **more,
         "channel_id": channel_id,
         "pivot": span.pivot,
         "below": span.below + 1,

@@ -26,6 +26,8 @@ from services.database.tables import (
     OutboxRow,
     ReadMarker,
     RefreshToken,
+    SavedMessage,
+    ScheduledMessage,
     Session,
     SigningKey,
     StoredEvent,
@@ -116,6 +118,11 @@ ROWS: list[tuple[type[Base], dict[str, Any]]] = [
     (
         IdempotencyKey,
         {"user_id": OWNER, "key": uuid7(), "request_digest": b"d", "status": 201, "reply": b"{}"},
+    ),
+    (SavedMessage, {"user_id": OWNER, "channel_id": CHANNEL, "seq": 1}),
+    (
+        ScheduledMessage,
+        {"id": new_entity_id("sch"), "user_id": OWNER, "channel_id": CHANNEL, "text": "hi", "send_at": LATER},
     ),
     (OutboxRow, {"topic": "directory", "key": f"user:{OWNER}"}),
     (

@@ -13,7 +13,7 @@ from services.contract.ids import new_event_id
 from web_app.main import build_api
 
 METHODS: Final = ("get", "post", "patch", "delete", "put")
-_PREFIX: Final = re.compile(r"^\^(ws|usr|ch|ses|inv|grp|aud)_\[")
+_PREFIX: Final = re.compile(r"^\^(ws|usr|ch|ses|inv|grp|aud|sch|p)_\[")
 
 Place = tuple[str, ...]
 """("path", "channel_id"), ("query", "author") or ("body", "user_ids", "[]")."""
@@ -78,6 +78,8 @@ def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[
             ids[parameter["in"], parameter["name"]] = prefix
         elif parameter["in"] == "path" and parameter["schema"].get("type") == "integer":
             path = path.replace("{" + parameter["name"] + "}", "1")  # a seq: the first message
+        elif parameter["in"] == "path" and parameter["name"] == "emoji":
+            path = path.replace("{emoji}", "%F0%9F%91%8D")
         elif parameter["in"] == "query" and parameter.get("required"):
             required[parameter["name"]] = "1"
     example: dict[str, Any] | None = None

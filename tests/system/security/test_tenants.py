@@ -22,6 +22,7 @@ from tests.system.security.slots import Operation, fillings, operations
 from tests.system.web_app.conftest import Web
 from tests.system.web_app.people import Person, join, ok, refused, sign_up, unique
 from tests.system.web_app.records import store_messages
+from web_app.messages.states import permalink
 
 # These ask for no access token: what they trust is a password or a random token of 256 bits (test_auth, test_users).
 PUBLIC: Final = {"sign_up", "log_in", "refresh_tokens", "accept_invite"}
@@ -74,8 +75,12 @@ async def side(web: Web, sql: asyncpg.Connection) -> Side:
     handle = unique("kept-from-strangers")
     group_body = {"handle": handle, "name": name, "user_ids": [member.id]}
     user_group = ok(await owner.post("/v1/groups", group_body), 201)["group"]["id"]
+    later = {"text": name, "send_at": round(time.time() * 1000) + 86_400_000}
+    scheduled = ok(await owner.post(f"/v1/channels/{private}/scheduled", later), 201)["id"]
     ids = {
         "grp": [user_group],
+        "sch": [scheduled],
+        "p": [permalink(private, 1)],
         "ch": [public, private, direct, group],
         "usr": [owner.id, member.id],
         "ses": [owner.session_id, member.session_id],

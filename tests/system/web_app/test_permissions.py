@@ -8,6 +8,7 @@ in one that leaves nothing to them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,7 @@ from tests.system.web_app.conftest import Web
 from tests.system.web_app.people import Person, join, log_in, ok, refused, sign_up, unique
 from tests.system.web_app.records import store_messages
 from web_app.main import build_api
+from web_app.messages.states import permalink
 from web_app.permissions import EXTENSION, ROLES, TABLE, lacking
 
 OPERATIONS: Final = operations()
@@ -56,6 +58,7 @@ class Case(NamedTuple):
             "inside": inside,
             "seen": inside or (self.channel == "public" and self.role != "guest"),
             "maker": self.place == "maker",
+            "author": self.place == "maker",
             "shares": inside,
             "lesser": self.role != "guest",  # it is about an ordinary member
             "posting": open_to_members,
@@ -102,6 +105,13 @@ class Scene:
         if prefix == "inv":
             body = {"email": f"{unique('new')}@example.com", "role": "member"}
             return str(ok(await self.root.post("/v1/invites", body), 201)["invite"]["id"])
+        if prefix == "sch":
+            room = await self.root.new_channel()
+            await self.root.add(room, person)
+            later = {"text": "x", "send_at": round(time.time() * 1000) + 86_400_000}
+            return str(ok(await person.post(f"/v1/channels/{room}/scheduled", later), 201)["id"])
+        if prefix == "p":
+            return permalink(self.channels[case.channel], 1)
         found = {"ch": self.channels[case.channel], "usr": self.subject.id, "ses": person.session_id}
         return found[prefix]
 
@@ -115,7 +125,7 @@ async def scene(web: Web, sql: asyncpg.Connection, open_to_members: bool) -> Sce
     for kind in ("public", "private"):
         channel = here.channels[kind] = await maker.new_channel(kind)
         await maker.add(channel, subject, root, *(here.people[role, "inside"] for role in ROLES))
-        await store_messages(sql, channel, subject.id, 2)
+        await store_messages(sql, channel, maker.id, 2)
         if not open_to_members:
             closed = {"posting": "admins", "adding": "admins"}
             ok(await root.ask("PATCH", f"/v1/channels/{channel}/settings", closed))
@@ -178,9 +188,11 @@ async def test_who_may(web: Web, sql: asyncpg.Connection, scenes: dict[bool, Sce
 async def test_nobody_without_a_living_session(scenes: dict[bool, Scene], name: str) -> None:
     here = scenes[True]
     operation = OPERATIONS[name]
-    nothing = {"ch": "ch_", "usr": "usr_", "ses": "ses_", "inv": "inv_", "grp": "grp_"}
     path, query, body = operation.request(
-        {place: nothing[prefix] + "0" * 32 for place, prefix in operation.ids.items()}
+        {
+            place: f"{prefix}_{'0' * 32}{'_1' if prefix == 'p' else ''}"
+            for place, prefix in operation.ids.items()
+        }
     )
     ended = await log_in(here.root)
     assert (await ended.post("/v1/auth/logout")).status_code == 204
