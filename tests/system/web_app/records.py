@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 import msgspec
 
+from services.contract.events import Event, MessageEdited, encode_event
 from services.contract.ids import is_event_id, uuid7
+from services.persister.fold import Batch, needed, project
+from services.persister.messages import read_messages, write_messages
+from services.projection import Numbered
 
 
 async def events_of(sql: asyncpg.Connection, channel_id: str) -> list[tuple[str, dict[str, Any]]]:
@@ -73,3 +79,25 @@ async def set_head(sql: asyncpg.Connection, channel_id: str, head: int) -> None:
         " on conflict (channel_id) do update set head = excluded.head",
         channel_id, head,
     )  # fmt: skip
+
+
+async def play(
+    sql: asyncpg.Connection, channel_id: str, happened: Sequence[tuple[str, Event]], first: int = 1
+) -> None:
+    """As the persister would: these (sender, event), numbered from `first` on, and what they add up to."""
+    typed = [
+        (Numbered(channel_id, seq, str(uuid7()), sender, 1_000 + seq), event)
+        for seq, (sender, event) in enumerate(happened, first)
+    ]
+    async with sql.transaction():
+        for at, event in typed:
+            body = encode_event(event)
+            await store_event(sql, channel_id, at.sender, at.seq, body, uuid.UUID(at.id))
+            if isinstance(event, MessageEdited):
+                await sql.execute(
+                    "update events set kind = 'message.edited', target = $3 where channel_id = $1 and seq = $2",
+                    channel_id, at.seq, event.target,
+                )  # fmt: skip
+        batch = Batch(typed=list(typed))
+        await write_messages(sql, project(batch, await read_messages(sql, needed(batch))))
+        await set_head(sql, channel_id, first + len(typed) - 1)
