@@ -90,9 +90,9 @@ class Loops:
             await _to_the_end(self._node.catch_up)
 
     def _prove(self) -> None:
-        events, directory = self._replay.proven_current(), self._directory.proven_current()
+        events, directory = self._replay.proofs(), self._directory.proven_current()
         self._node.proven(events, directory)
-        if events and directory:
+        if directory and all(events.values()):
             self.replayed.set()
 
 

@@ -156,8 +156,8 @@ class NodeCollector(Collector):
             ),
             (
                 "events_age_seconds",
-                now - state.freshness.events_proven,
-                "Age of the last proof that the events tail is at its end.",
+                now - state.freshness.oldest,
+                "Age of the last proof that the events tail is at its end, of the partition where it is oldest.",
             ),
             (
                 "directory_age_seconds",

@@ -205,7 +205,8 @@ class Node:
         """Append an event for somebody who may do this (the internal API); None: the waiter will be answered."""
         if self.state.draining:
             return Refusal("draining", "this node is shutting down")
-        if self.state.freshness.is_late(self.state.clock.monotonic()):
+        partition = self.state.numbering.partition_of(channel)
+        if self.state.freshness.is_late(partition, self.state.clock.monotonic()):
             return Refusal(
                 "draining", "this node has not heard from the log for a moment"
             )  # another may have
@@ -249,10 +250,11 @@ class Node:
 
     # --- time --------------------------------------------------------------------------------------------------------
 
-    def proven(self, events: float, directory: float) -> None:
-        """When each tail was last proven to be at its end (monotonic seconds). Call it after every batch."""
+    def proven(self, events: Mapping[int, float], directory: float) -> None:
+        """When each tail was last proven to be at its end (monotonic seconds; the events tail by partition). Call it after
+        every batch."""
         state = self.state
-        later = events > state.freshness.events_proven
+        later = events != state.freshness.events_proven
         state.freshness.events_proven = events
         state.freshness.directory_proven = directory
         now = state.clock.monotonic()

@@ -113,7 +113,8 @@ def _not_now(
     deadline = request.built + state.limits.member_wait
     if refusal is _NOT_A_MEMBER and now < deadline:
         return Await(member_key(send.channel, user_id), deadline)
-    if state.freshness.events_proven >= request.arrived:
+    proven = state.freshness.events_proven.get(state.numbering.partition_of(send.channel), 0.0)
+    if proven >= request.arrived:
         return refusal
     return Await(PROVEN, deadline) if now < deadline else _LATE
 
@@ -132,7 +133,7 @@ def post(
     `says`: the event, if it is one that may mention people.
     """
     now = state.clock.monotonic()
-    if state.freshness.is_late(now):
+    if state.freshness.is_late(state.numbering.partition_of(channel), now):
         return _LATE
     fold = state.numbering.of(channel)
     if fold.surely_expired(born_ms(id)):

@@ -27,7 +27,7 @@ FRESH = "fresh"
 """The key in `Waits` that advances when the node need not hold any more."""
 
 PROVEN = "proven"
-"""The key in `Waits` that advances when the events tail has been proven current at a later time than before."""
+"""The key in `Waits` that advances when some partition's tail has been proven current at a later time than before."""
 
 SLOW_DOWNS = ("connection_rate", "user_rate", "unacknowledged", "waiting", "log_full", "log_late")
 """Why somebody is told `slow_down`: a connection's or a person's pace, a connection's sends without an answer, sends that

@@ -112,11 +112,11 @@ class TopicReader:
 
     def proven_current(self) -> float:
         """As `tail.Tail.proven_current`."""
-        return min((self.proven(partition) for partition in self._places), default=time.monotonic())
+        return min(self.proofs().values(), default=time.monotonic())
 
-    def proven(self, partition: int) -> float:
-        """The same of one partition."""
-        return self._places[partition].proven(self._taken[partition])
+    def proofs(self) -> dict[int, float]:
+        """The same by partition."""
+        return {partition: place.proven(self._taken[partition]) for partition, place in self._places.items()}
 
     def _resolve(self) -> None:
         """Have what is in doubt compared, and take note of what was. Raises LogLost."""

@@ -116,9 +116,13 @@ class Replay:
 
     def proven_current(self) -> float:
         """As `Tail.proven_current`. Once it is not 0.0, what this fold says may have been shown: it never begins anew."""
-        proven = self.tail.proven_current()
-        self._caught_up = self._caught_up or proven > 0.0
-        return proven
+        return min(self.proofs().values())
+
+    def proofs(self) -> dict[int, float]:
+        """As `Tail.proofs`, with the same consequence once none is 0.0."""
+        proofs = self.tail.proofs()
+        self._caught_up = self._caught_up or min(proofs.values()) > 0.0
+        return proofs
 
     async def _raise_if_overtaken(self, lost: LogLost) -> None:
         """Raise Overtaken when what is lacking was deleted behind newer checkpoints than those that this fold began from.

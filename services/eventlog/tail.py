@@ -96,6 +96,10 @@ class Tail:
         """
         return self._reader.proven_current()
 
+    def proofs(self) -> dict[int, float]:
+        """The same by partition: one that its broker says nothing of stands still, and the others go on."""
+        return self._reader.proofs()
+
 
 def event_id_of(record: Any) -> str:
     """The id in the envelope of an aiokafka ConsumerRecord; empty when it has none that can be read."""

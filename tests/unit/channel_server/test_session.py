@@ -466,3 +466,22 @@ def test_nothing_is_kept_of_who_is_gone(world: World) -> None:
     assert not state.by_session
     assert not state.user_buckets
     assert not state.delivery.of_user(ANN)
+
+
+def test_a_partition_that_nothing_is_heard_of_holds_up_nobody_elses_sends(world: World) -> None:
+    """A broker that says nothing leads some partitions; what goes to the others is taken and shown as ever."""
+    of = world.node.state.numbering.partition_of
+    elsewhere = next(each for each in map(channel_id, range(3, 100)) if of(each) != of(ROOM))
+    world.member(elsewhere, ANN)
+    client = world.connected(ANN)
+    for _ in range(8):
+        world.clock.now += 0.25
+        world.node.proven(world.proofs(silent=[of(ROOM)]), world.clock.now)
+        world.node.tick()
+    assert [frame["code"] for frame in client.sends(ROOM)] == ["slow_down"]
+    assert client.sends(elsewhere) == []
+    world.tail()
+    assert "ack" in types(client.hears())
+    assert world.node.state.freshness.why_not_ready(world.clock.now) is None
+    world.passes(2, events=False)
+    assert world.node.state.freshness.why_not_ready(world.clock.now) is not None

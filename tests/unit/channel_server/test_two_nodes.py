@@ -187,7 +187,7 @@ class TwoNodes:
     def _read_directory(self, reader: Reader) -> None:
         reader.node.directory_records(self.directory[reader.read_directory :])
         reader.read_directory = len(self.directory)
-        reader.node.proven(self.clock.now, self.clock.now)
+        reader.node.proven(dict.fromkeys(range(GENERATION.partitions), self.clock.now), self.clock.now)
 
     def step(self) -> None:
         reader = self._node()
@@ -205,7 +205,7 @@ class TwoNodes:
     def time_passes(self) -> None:
         self.clock.now += self.rng.choice((0.1, 1.1, 3.0))
         for reader in self.nodes:
-            reader.node.proven(self.clock.now, self.clock.now)
+            reader.node.proven(dict.fromkeys(range(GENERATION.partitions), self.clock.now), self.clock.now)
             reader.node.tick()
 
     # what must be true
@@ -255,7 +255,9 @@ class TwoNodes:
             for person in self.people:
                 self._drain(person)
             for reader in self.nodes:
-                reader.node.proven(self.clock.now, self.clock.now)
+                reader.node.proven(
+                    dict.fromkeys(range(GENERATION.partitions), self.clock.now), self.clock.now
+                )
                 reader.node.tick()
                 self._to_the_end(reader.node.catch_up)
         for person in self.people:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -156,7 +156,15 @@ class World:
 
     def current(self) -> None:
         """Both tails are proven to be at their ends now."""
-        self.node.proven(self.clock.now, self.clock.now)
+        self.node.proven(self.proofs(), self.clock.now)
+
+    def proofs(self, silent: Container[int] = ()) -> dict[int, float]:
+        """Of every partition but the silent ones, whose proofs stay as they are."""
+        before = self.node.state.freshness.events_proven
+        return {
+            partition: before.get(partition, 0.0) if partition in silent else self.clock.now
+            for partition in self.node.state.numbering.sequencers
+        }
 
     def passes(self, seconds: float, events: bool = True, directory: bool = True) -> None:
         """Time passes in ticks, with proofs of either tail or without."""
@@ -165,7 +173,7 @@ class World:
             self.clock.now = min(self.clock.now + 0.25, until)
             fresh = self.node.state.freshness
             self.node.proven(
-                self.clock.now if events else fresh.events_proven,
+                self.proofs() if events else fresh.events_proven,
                 self.clock.now if directory else fresh.directory_proven,
             )
             self.node.tick()
