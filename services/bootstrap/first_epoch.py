@@ -30,6 +30,7 @@ from services.database.migrate import migrate
 from services.eventlog.comparison import compare_until_answered
 from services.eventlog.epoch import create_generation, generations, is_unused
 from services.eventlog.errors import Fenced, LogLost, WriteFailed
+from services.eventlog.probe import Probe
 from services.eventlog.tail import event_id_of
 from services.eventlog.topics import admin_client
 from services.runtime.process import Fatal
@@ -74,7 +75,8 @@ async def _same_log(
     last = {partition: known.last for partition, known in stored.items()}
     topic = generation.events_topic
     try:
-        await compare_until_answered(settings.kafka, topic, positions, last, event_id_of, compacted=False)
+        async with Probe(settings.kafka, topic) as probe:
+            await compare_until_answered(probe, topic, positions, last, event_id_of, compacted=False)
     except LogLost as error:
         raise LogLost(
             f"the log is not the one that was stored: {error}. Find out what happened to Kafka's disks; to go on, "

@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple, Self
 
 import structlog
 from aiokafka.errors import (
-    DuplicateSequenceNumber,
     KafkaError,
     NoError,
     OutOfOrderSequenceNumber,
@@ -94,7 +93,7 @@ class Appender:
         self._request_timeout_ms = request_timeout_ms
         self._append_timeout_s = append_timeout_ms / 1000
         self._room = max_batch_bytes - _BATCH_OVERHEAD
-        self._brokers = Brokers(kafka, topic, partitions, request_timeout_ms=request_timeout_ms)
+        self._brokers = Brokers(kafka, topic, request_timeout_ms=request_timeout_ms)
         self._lanes = [Lane[_Waiting](partition, self._room) for partition in range(partitions)]
         self._paces: defaultdict[int, Pace] = defaultdict(Pace)
         self._in_flight = 0
@@ -267,11 +266,11 @@ class Appender:
         seconds: float | None,
     ) -> None:
         """`outcome`: what the broker said of the batch; None when it said nothing, because of `error`."""
-        if outcome is NoError or outcome is DuplicateSequenceNumber:
+        if outcome is NoError:
             if seconds is not None:
                 self._seconds.observe(seconds)
             self._batches.inc()
-            acknowledged = lane.taken(batch)
+            acknowledged = lane.taken(batch, asyncio.get_running_loop().time())
             self._appended.inc(len(acknowledged))
             self._release(acknowledged, None)
             return

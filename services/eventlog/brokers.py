@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
@@ -26,11 +26,10 @@ _METADATA_PAUSE_S: Final = 0.1
 class Brokers:
     """Connections for one topic's partitions. `request_timeout_ms`: a connection whose answer takes longer is cut."""
 
-    def __init__(self, kafka: str, topic: str, partitions: int, *, request_timeout_ms: int) -> None:
+    def __init__(self, kafka: str, topic: str, *, request_timeout_ms: int) -> None:
         self._topic = topic
         self._kafka = kafka
         self._request_timeout_ms = request_timeout_ms
-        self._places = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._client: AIOKafkaClient | None = None
 
     async def start(self) -> None:
@@ -60,8 +59,15 @@ class Brokers:
     def leader(self, partition: int) -> int | None:
         """The broker that leads the partition, as far as is known."""
         assert self._client is not None
-        leader = self._client.cluster.leader_for_partition(self._places[partition])
+        leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
         return None if leader is None or leader < 0 else int(leader)
+
+    async def know_topic(self) -> bool:
+        """Whether there is such a topic, asked now. Raises KafkaConnectionError when nobody answers."""
+        assert self._client is not None
+        if not await self._client.force_metadata_update():
+            raise KafkaConnectionError(f"nobody says whether there is a topic {self._topic}")
+        return bool(self._client.cluster.partitions_for_topic(self._topic))
 
     async def refresh(self) -> None:
         """Ask who leads. Never raises; when nobody answers, nothing has changed."""

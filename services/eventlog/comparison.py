@@ -70,7 +70,7 @@ async def compare(
 
 
 async def compare_until_answered(
-    kafka: str,
+    probe: Probe,
     topic: str,
     positions: Mapping[int, int],
     last: Mapping[int, LastRecord | None],
@@ -85,11 +85,10 @@ async def compare_until_answered(
     gone = 0
     while True:
         try:
-            async with Probe(kafka, topic) as probe:
-                if await probe.exists():
-                    await compare(probe, topic, positions, last, identify, compacted=compacted)
-                    return
-                gone += 1
+            if await probe.exists():
+                await compare(probe, topic, positions, last, identify, compacted=compacted)
+                return
+            gone += 1
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("the log cannot be compared yet", topic=topic, error=repr(error))
         if gone >= _GONE_AFTER:

@@ -3,6 +3,10 @@
 Kafka's idempotent producers (KIP-98) number their batches per producer id and partition; a leader takes a batch only
 behind the one numbered before it, and knows the last five again. So up to five batches may be under way at once
 without any being able to overtake, and repeating all that are unanswered, oldest first, leaves no copies.
+
+But from a producer id that it does not know, or has forgotten, a leader takes whatever number comes first (Kafka's
+ProducerAppendInfo.checkSequence): a second batch could get ahead of a first one that was refused. So there is no second
+one before the id has been heard of: before its first batch is acknowledged, or after it has been silent for long.
 """
 
 from __future__ import annotations
@@ -17,8 +21,11 @@ EARLIEST_S: Final = 0.01
 """A second request follows one that has no answer yet after this long at the earliest: near a broker the answer comes
 first, and what is appended meanwhile shares a batch."""
 
+_REMEMBERED_S: Final = 600.0
+"""A leader surely remembers a producer id for so long (producer.id.expiration.ms is a day)."""
+
 _SEQUENCES: Final = 1 << 31
-_REMEMBERED: Final = 4
+_LAST_TIMES: Final = 4
 
 
 class Sized(Protocol):
@@ -60,6 +67,7 @@ class Lane(Generic[R]):
 
     __slots__ = (
         "_again",
+        "_known_until",
         "_queue",
         "_room",
         "_sequence",
@@ -81,6 +89,7 @@ class Lane(Generic[R]):
         self._again: deque[Batch[R]] | None = None
         self._under_way = 0
         self._sequence = 0
+        self._known_until = 0.0
 
     def put(self, record: R) -> None:
         """Behind everything that was put before."""
@@ -90,6 +99,7 @@ class Lane(Generic[R]):
         """Sequence numbers start anew under this id."""
         self.producer = producer
         self._sequence = 0
+        self._known_until = 0.0
 
     @property
     def waits(self) -> bool:
@@ -117,7 +127,8 @@ class Lane(Generic[R]):
             return False
         if self._again is not None:
             return bool(self._again)
-        return bool(self._queue) and len(self._unanswered) < MAX_UNDER_WAY
+        most = MAX_UNDER_WAY if now < self._known_until else 1
+        return bool(self._queue) and len(self._unanswered) < most
 
     def take(self) -> Batch[R]:
         """The next batch to send: one to be repeated, or as much of the queue as fits into one. Ask `may_send` first."""
@@ -138,11 +149,12 @@ class Lane(Generic[R]):
         self._unanswered.append(batch)
         return batch
 
-    def taken(self, batch: Batch[R]) -> list[R]:
+    def taken(self, batch: Batch[R], now: float) -> list[R]:
         """The log has this batch. Gives the records that are acknowledged now, in their order."""
         if not self._is_present(batch):
             return []
         self._under_way -= 1
+        self._known_until = now + _REMEMBERED_S
         batch.answered = True
         acknowledged: list[R] = []
         while self._unanswered and self._unanswered[0].answered:
@@ -191,7 +203,7 @@ class Pace:
     def __init__(self) -> None:
         self.under_way = 0
         self._last = 0.0
-        self._times: deque[float] = deque(maxlen=_REMEMBERED)
+        self._times: deque[float] = deque(maxlen=_LAST_TIMES)
 
     def wait(self, now: float) -> float | None:
         """Seconds until the next request may be sent, 0.0: now; None: not before an answer."""

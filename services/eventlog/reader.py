@@ -13,6 +13,7 @@ from services.eventlog.brokers import Brokers
 from services.eventlog.comparison import compare_until_answered
 from services.eventlog.errors import LogLost
 from services.eventlog.fetcher import REQUEST_TIMEOUT_MS, Fetcher, Place
+from services.eventlog.probe import Probe
 from services.eventlog.sequencer import LastRecord
 
 _MAX_RECORDS: Final = 5_000
@@ -45,11 +46,11 @@ class TopicReader:
         """`identify` gives the id of an aiokafka ConsumerRecord, to tell it from another at the same offset."""
         self.positions = dict(positions)
         self.last: dict[int, LastRecord | None] = {p: last.get(p) for p in positions}
-        self._kafka = kafka
         self._topic = topic
         self._identify = identify
         self._compacted = compacted
-        self._brokers = Brokers(kafka, topic, max(positions) + 1, request_timeout_ms=REQUEST_TIMEOUT_MS)
+        self._brokers = Brokers(kafka, topic, request_timeout_ms=REQUEST_TIMEOUT_MS)
+        self._probe = Probe(kafka, topic, committed_only=committed_only, brokers=self._brokers)
         self._places = {partition: Place(partition, position) for partition, position in positions.items()}
         self._fetcher = Fetcher(self._brokers, topic, self._places.values(), committed_only=committed_only)
         # By leader: one that does not answer holds up no other's.
@@ -146,7 +147,7 @@ class TopicReader:
     async def _compare(self, places: list[Place]) -> None:
         breaks = {place.partition: place.breaks for place in places}
         await compare_until_answered(
-            self._kafka,
+            self._probe,
             self._topic,
             {partition: self.positions[partition] for partition in breaks},
             {partition: self.last[partition] for partition in breaks},

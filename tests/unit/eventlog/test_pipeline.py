@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -21,7 +22,10 @@ class Record(NamedTuple):
 
 
 class Leader:
-    """Takes a batch behind the one before it, knows the last five again, refuses the rest (KIP-98)."""
+    """Takes a batch behind the one before it, knows the last five again, refuses the rest (KIP-98).
+
+    From a producer that it does not know, or no longer, it takes any number (Kafka's ProducerAppendInfo.checkSequence).
+    """
 
     def __init__(self) -> None:
         self.log: list[int] = []
@@ -32,13 +36,18 @@ class Leader:
         known = self._known.setdefault(batch.producer, deque(maxlen=5))
         if batch.sequence in known:
             return "taken"
-        following = self._next.get(batch.producer, 0)
+        following = self._next.get(batch.producer, batch.sequence)
         if batch.sequence != following:
-            return "duplicate" if batch.sequence < following else "out of order"
+            return "out of order"
         self.log += [record.number for record in batch.records]
         self._next[batch.producer] = following + len(batch.records)
         known.append(batch.sequence)
         return "taken"
+
+    def forget(self) -> None:
+        """Producers that have written nothing for a day (producer.id.expiration.ms)."""
+        self._next.clear()
+        self._known.clear()
 
 
 class Sending(RuleBasedStateMachine):
@@ -75,7 +84,7 @@ class Sending(RuleBasedStateMachine):
         self.sent.append(batch)
 
     @precondition(lambda self: self.sent)
-    @rule(refused=st.booleans())
+    @rule(refused=st.integers(0, 3).map(lambda dice: dice == 3))
     def arrive(self, refused: bool) -> None:
         """`refused`: not enough replicas; nothing was taken."""
         batch = self.sent.popleft()
@@ -85,8 +94,8 @@ class Sending(RuleBasedStateMachine):
     @rule()
     def answer(self) -> None:
         batch, outcome = self.answers.popleft()
-        if outcome in ("taken", "duplicate"):
-            self.acknowledged += [record.number for record in self.lane.taken(batch)]
+        if outcome == "taken":
+            self.acknowledged += [record.number for record in self.lane.taken(batch, self.now)]
         elif outcome == "refused" or not self.lane.is_first(batch):
             self.lane.again(batch, self.now + 0.1)
         elif batch.producer == self.lane.producer:
@@ -112,8 +121,17 @@ class Sending(RuleBasedStateMachine):
     def time_passes(self) -> None:
         self.now += 0.06
 
+    @precondition(lambda self: not (self.lane.waits or self.stray or self.sent or self.answers))
     @rule()
-    def give_up(self) -> None:
+    def a_day_passes(self) -> None:
+        self.now += 86_400
+        self.leader.forget()
+
+    @precondition(lambda self: self.lane.waits)
+    @rule(overdue=st.integers(0, 9))
+    def give_up(self, overdue: int) -> None:
+        if overdue < 9:
+            return
         self.failed |= {record.number for record in self.lane.fail()}
         assert not self.lane.waits
         assert not self.lane.may_send(self.now)
@@ -134,7 +152,9 @@ class Sending(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left alone, everything is acknowledged."""
-        while self.lane.waits:
+        for _ in range(10_000):
+            if not self.lane.waits:
+                break
             self.now += 0.2
             while self.lane.may_send(self.now):
                 self.send()
@@ -146,6 +166,7 @@ class Sending(RuleBasedStateMachine):
 
 
 TestSending = Sending.TestCase
+TestSending.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 
 
 def test_a_broker_nearby_has_one_request_at_a_time() -> None:
@@ -169,3 +190,24 @@ def test_far_from_a_broker_requests_are_spread_over_the_round_trip() -> None:
     assert [round(each - 1.0, 3) for each in at] == [0.0, 0.04, 0.08, 0.12, 0.16]
     pace.ended(None)
     assert pace.wait(1.25) == 0.0
+
+
+def test_no_second_batch_before_a_leader_knows_the_producer() -> None:
+    """It would take the second for the first, should the first be refused; and so after a long silence."""
+    lane = Lane[Record](0, ROOM)
+    lane.begin(Producer(1, 0))
+    for number in range(6):
+        lane.put(Record(number, ROOM, 10.0))
+    first = lane.take()
+    assert not lane.may_send(0.0)
+    lane.again(first, 0.1)
+    assert not lane.may_send(0.05)
+    assert lane.take() is first
+    assert lane.taken(first, 0.3) == first.records
+    second, third = lane.take(), lane.take()
+    assert lane.may_send(0.4)
+    assert lane.taken(third, 0.4) == []
+    assert lane.taken(second, 0.4) == [*second.records, *third.records]
+    lane.take()
+    assert lane.may_send(0.5)
+    assert not lane.may_send(86_400.0)
