@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -119,7 +119,9 @@ async def browse(
     One range of an index, whose collation makes a prefix a range.
     """
     key = func.lower(Channel.name).collate("C")
-    wanted = _with_membership(viewer).add_columns(key.label("key")).where(Channel.kind == "public")
+    # A literal, not a parameter: a generic plan can use the partial index only if it sees the word.
+    public = Channel.kind == literal_column("'public'")
+    wanted = _with_membership(viewer).add_columns(key.label("key")).where(public)
     wanted = wanted.where(Channel.archived_at.is_(None), key > after)
     if prefix:
         lower = func.lower(prefix)

@@ -17,6 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from typer.testing import CliRunner
+
+from client.cli.errors import CommandFailed
+from client.cli.main import app
+from client.errors import LockstepError
 from tests.stack.waiting import until
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]|\r")
@@ -152,3 +157,19 @@ class Command:
                 process.kill()
             await process.wait()
             os.close(master)
+
+
+class HereCommand(Command):
+    """The same command inside of this process: for tests of many commands, of which each process would cost a second."""
+
+    async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 60.0) -> Result:
+        def invoke() -> Result:
+            done = CliRunner().invoke(app, arguments, input=stdin, env=self.environment, prog_name="lockstep")
+            if done.exception is not None and not isinstance(
+                done.exception, SystemExit | CommandFailed | LockstepError
+            ):
+                raise done.exception
+            return Result(done.exit_code, done.stdout, done.stderr)
+
+        async with asyncio.timeout(timeout):
+            return await asyncio.to_thread(invoke)

@@ -83,11 +83,32 @@ async def test_lists_are_two_statements_however_long(web: Web, owner: Person) ->
     channel = await owner.new_channel()
     people = [await join(owner) for _ in range(4)]
     await owner.add(channel, *people)
-    for path, at_most in (("/v1/users", 2), ("/v1/channels", 2), (f"/v1/channels/{channel}/members", 3)):
+    for number in range(3):
+        body = {"handle": f"group-{number}", "name": "Group", "user_ids": [each.id for each in people]}
+        ok(await owner.post("/v1/groups", body), 201)
+    for path, at_most in (
+        ("/v1/users", 2),
+        ("/v1/invites", 2),
+        ("/v1/groups", 2),
+        ("/v1/audit", 2),
+        ("/v1/channels", 2),
+        ("/v1/channels/directory", 2),
+        (f"/v1/channels/{channel}/members", 3),
+    ):
         for limit in (1, 100):
             with statements(web) as seen:
                 ok(await owner.get(path, limit=limit))
             assert len(about_requests(seen)) <= at_most, (path, seen)
+
+
+async def test_what_a_guest_may_see_of_the_people_is_asked_in_one_statement(web: Web, owner: Person) -> None:
+    channel = await owner.new_channel()
+    guest, *others = [await join(owner, role) for role in ("guest", "member", "member")]
+    await owner.add(channel, guest, *others)
+    for limit in (1, 100):
+        with statements(web) as seen:
+            ok(await guest.get("/v1/users", limit=limit))
+        assert len(about_requests(seen)) == 2, seen
 
 
 async def test_adding_people_is_the_same_few_statements_for_one_and_for_many(web: Web, owner: Person) -> None:
@@ -99,6 +120,12 @@ async def test_adding_people_is_the_same_few_statements_for_one_and_for_many(web
             await owner.add(channel, *group)
         counts.append(len(about_requests(seen)))
     assert counts[0] == counts[1] <= 10
+    made = ok(await owner.post("/v1/groups", {"handle": "crowd", "name": "Crowd"}), 201)["group"]["id"]
+    for group in (people[:1], people[1:]):
+        with statements(web) as seen:
+            ok(await owner.post(f"/v1/groups/{made}/members", {"user_ids": [each.id for each in group]}))
+        counts.append(len(about_requests(seen)))
+    assert counts[2] == counts[3] <= 11
 
 
 async def test_history_is_read_by_index_only(web: Web, owner: Person, sql: asyncpg.Connection) -> None:
