@@ -7,7 +7,6 @@ in one that leaves nothing to them.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import pytest
 
-from services.contract.ids import new_event_id
+from services.contract.ids import new_entity_id, new_event_id
+from services.contract.tokens import Claims
 from tests.stack.servers import Database
 from tests.system.security.slots import Operation, operations
 from tests.system.web_app.conftest import Web
-from tests.system.web_app.people import Person, join, log_in, ok, refused, sign_up, unique
+from tests.system.web_app.people import Person, log_in, ok, refused, sign_up, unique
 from tests.system.web_app.records import store_messages
 from web_app.main import build_api
 from web_app.messages.states import permalink
@@ -35,9 +35,12 @@ ACTIONS: Final[dict[str, str]] = {
 }
 REFUSALS: Final = {"forbidden", "not_a_member", "not_found", "unauthenticated"}
 
+MARKING: Final = ("mark_read", "mark_unread", "mark_thread_read", "mark_thread_unread")
 # Where the description's example would ask for more than the action itself.
 BODIES: Final[dict[str, dict[str, Any]]] = {
     "create_invite": {"email": "somebody@example.com", "role": "guest"},
+    # There are two messages: for later ones they would wait.
+    **{name: {"seq": 1, "head": 2} for name in MARKING},
 }
 # After these the next person stands before another channel.
 CHANGE_WHO_SEES: Final = {"make_channel_private"}
@@ -116,10 +119,38 @@ class Scene:
         return found[prefix]
 
 
+async def accounts(web: Web, sql: asyncpg.Connection, root: Person, roles: list[str]) -> list[Person]:
+    """People of these roles, logged in, straight into the database: by the front door it takes long."""
+    workspace = await sql.fetchval("select workspace_id from users where id = $1", root.id)
+    users = [new_entity_id("usr") for _ in roles]
+    sessions = [new_entity_id("ses") for _ in roles]
+    await sql.execute(
+        "insert into users (id, workspace_id, email, name, password_hash, role, version)"
+        " select id, $1, id || '@example.com', id, 'x', role, nextval('row_version')"
+        " from unnest($2::text[], $3::text[]) as w(id, role)",
+        workspace,
+        users,
+        roles,
+    )
+    await sql.execute(
+        "insert into sessions (id, user_id, device, version) select id, user_id, '', nextval('row_version')"
+        " from unnest($1::text[], $2::text[]) as w(id, user_id)",
+        sessions,
+        users,
+    )
+    now = int(time.time())
+    people = []
+    for user, session in zip(users, sessions, strict=True):
+        token = web.parts.keys.sign("access", Claims(user, workspace, session, now + 600), now=now)
+        tokens = {"access_token": token, "session_id": session}
+        people.append(Person(web.http, user, f"{user}@example.com", root.workspace_slug, tokens))
+    return people
+
+
 async def scene(web: Web, sql: asyncpg.Connection, open_to_members: bool) -> Scene:
     root = await sign_up(web.http)
     who = [("member", "maker"), *((role, place) for role in ROLES for place in ("outside", "inside"))]
-    subject, *people = await asyncio.gather(join(root), *(join(root, role) for role, _ in who))
+    subject, *people = await accounts(web, sql, root, ["member", *(role for role, _ in who)])
     here = Scene(root, subject, open_to_members, dict(zip(who, people, strict=True)))
     maker = here.people["member", "maker"]
     for kind in ("public", "private"):
