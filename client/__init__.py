@@ -2,7 +2,8 @@
 
 What decides lives in modules without I/O (`streams`, `sends`, `session`, `backoff`): clock and randomness are passed
 in, and the tests drive them against a model of the server. What moves bytes lives around them (`connection`,
-`rest`, `client`). Of the rest of the project only `services.contract` may be imported here.
+`rest`, `client`). Of the rest of the project only
+`services.contract`, `services.projection` and `services.markup` may be imported here.
 """
 
 from client.client import LockstepClient
@@ -34,6 +35,7 @@ from client.model import (
 from client.realtime import Realtime
 from client.recorder import Recorder
 from client.rest import RestClient
+from client.timeline import Timeline
 from client.tokens import MemoryTokens, Tokens, TokenStore
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "SessionEnded",
     "Shown",
     "State",
+    "Timeline",
     "TokenStore",
     "Tokens",
     "UnexpectedReply",

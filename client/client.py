@@ -211,24 +211,46 @@ class LockstepClient:
 
     # --- saying things ----------------------------------------------------------------------------------------
 
-    async def send(self, channel: str, text: str, *, directory_at: str | None = None) -> Ack:
+    async def send(
+        self,
+        channel: str,
+        text: str,
+        *,
+        thread: int | None = None,
+        also_to_channel: bool = False,
+        directory_at: str | None = None,
+    ) -> Ack:
         """Post a message and wait until it is stored for ever; survives broken connections and restarted servers.
 
         Cancelling it does not take the message back. Raises SendRefused when it is refused for good, InvalidMessage,
         SessionEnded, ClientClosed.
         """
-        return await asyncio.shield(self.post(channel, text, directory_at=directory_at))
+        posted = self.post(
+            channel, text, thread=thread, also_to_channel=also_to_channel, directory_at=directory_at
+        )
+        return await asyncio.shield(posted)
 
-    def post(self, channel: str, text: str, *, directory_at: str | None = None) -> asyncio.Future[Ack]:
+    def post(
+        self,
+        channel: str,
+        text: str,
+        *,
+        thread: int | None = None,
+        also_to_channel: bool = False,
+        directory_at: str | None = None,
+    ) -> asyncio.Future[Ack]:
         """Post a message without waiting; the future is what `send` waits for.
 
+        `thread`: the seq of the message that it replies to; `also_to_channel`: show the reply in the channel as well.
         `directory_at`, from a REST reply that made the send legal, makes the node wait for that change.
         """
         if self._ended:
             raise self._error or ClientClosed("The client is closed.")
         _check(channel, text)
         after = directory_at or self._directory_at.get(channel)
-        ticket = self._session.post(channel, text, directory_at=after)
+        ticket = self._session.post(
+            channel, text, directory_at=after, thread=thread, also_to_channel=also_to_channel
+        )
         future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         # Whoever does not look at the future does not want to hear of it either.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -28,7 +29,10 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Numbered(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a channel. `at`: the log's clock when it was numbered, Unix ms. `raw`: its body's JSON."""
+    """One event of a channel. `at`: the log's clock when it was numbered, Unix ms. `raw`: its body's JSON.
+
+    `mentions`: the people behind `<!here>` and groups in its text, as found when it was posted.
+    """
 
     epoch: int
     channel: str
@@ -38,12 +42,15 @@ class _Numbered(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     via: Via
     raw: bytes
+    mentions: Sequence[str] = ()
 
 
 class MessageEvent(_Numbered, frozen=True, kw_only=True):
-    """Somebody (`sender`, a user id) said `text`."""
+    """Somebody (`sender`, a user id) said `text`; `thread`: in reply to the message of this seq."""
 
     text: str
+    thread: int | None = None
+    also_to_channel: bool = False
 
 
 class ChannelEvent(_Numbered, frozen=True, kw_only=True):
@@ -131,6 +138,7 @@ class RawEvent(msgspec.Struct, frozen=True):
     sender: str
     at: int
     event: msgspec.Raw
+    mentions: list[str] = []
 
 
 class RawNotice(msgspec.Struct, frozen=True):
@@ -158,7 +166,15 @@ def shown_notice(epoch: int, seq: int, id: str, sender: str, at: int, raw: bytes
 
 
 def shown_event(
-    epoch: int, channel: str, seq: int, id: str, sender: str, at: int, raw: bytes, via: Via
+    epoch: int,
+    channel: str,
+    seq: int,
+    id: str,
+    sender: str,
+    at: int,
+    raw: bytes,
+    via: Via,
+    mentions: Sequence[str] = (),
 ) -> MessageEvent | ChannelEvent:
     """The typed event for a body as it came over the wire."""
     event = read_event(raw)
@@ -172,8 +188,20 @@ def shown_event(
             at=at,
             via=via,
             raw=raw,
+            mentions=mentions,
             text=event.text,
+            thread=event.thread,
+            also_to_channel=event.also_to_channel,
         )
     return ChannelEvent(
-        epoch=epoch, channel=channel, seq=seq, id=id, sender=sender, at=at, via=via, raw=raw, event=event
+        epoch=epoch,
+        channel=channel,
+        seq=seq,
+        id=id,
+        sender=sender,
+        at=at,
+        via=via,
+        raw=raw,
+        mentions=mentions,
+        event=event,
     )

@@ -203,25 +203,6 @@ class NoticePage(_Record, frozen=True, kw_only=True):
     notices: list[RawNotice]
 
 
-class Message(_Record, frozen=True, kw_only=True):
-    """A message as it stands now. `at`: Unix ms by the log's clock."""
-
-    seq: int
-    id: str
-    sender: str
-    at: int
-    text: str
-
-
-class MessagePage(_Record, frozen=True, kw_only=True):
-    epoch: int
-    channel: str
-    head: int
-    messages: list[Message]
-    has_more_before: bool = False
-    has_more_after: bool = False
-
-
 class Realtime(_Record, frozen=True, kw_only=True):
     """`token` opens WebSocket connections to any of `nodes` for `expires_in` seconds, without the web app's help."""
 

@@ -21,13 +21,12 @@ from client.records import (
     Me,
     Member,
     MembersAdded,
-    MessagePage,
     Page,
-    Posted,
     Realtime,
     User,
 )
 from client.rest_channels import ChannelCalls
+from client.rest_messages import MessageCalls
 from client.rest_people import PeopleCalls
 from client.rest_realtime import RealtimeCalls
 from services.contract.ids import new_event_id
@@ -35,7 +34,7 @@ from services.contract.ids import new_event_id
 T = TypeVar("T")
 
 
-class RestClient(PeopleCalls, ChannelCalls, RealtimeCalls):
+class RestClient(PeopleCalls, ChannelCalls, MessageCalls, RealtimeCalls):
     """Every endpoint of the REST API, as methods."""
 
     # --- logging in -------------------------------------------------------------------------------------------
@@ -170,18 +169,7 @@ class RestClient(PeopleCalls, ChannelCalls, RealtimeCalls):
             key=new_event_id(),
         )
 
-    # --- messages and history ---------------------------------------------------------------------------------
-
-    async def post_message(self, channel_id: str, text: str, *, client_msg_id: str | None = None) -> Posted:
-        """Post by REST; repeated under the same id until it is stored or refused for good."""
-        id = client_msg_id or new_event_id()
-        return await self.call(
-            "POST",
-            f"/v1/channels/{quote(channel_id)}/messages",
-            Posted,
-            body={"text": text, "client_msg_id": id},
-            repeatable=True,
-        )
+    # --- history ---------------------------------------------------------------------------------------------
 
     async def events(
         self,
@@ -206,24 +194,6 @@ class RestClient(PeopleCalls, ChannelCalls, RealtimeCalls):
             patience_s=patience_s,
         )
 
-    async def messages(
-        self,
-        channel_id: str,
-        *,
-        after: int | None = None,
-        before: int | None = None,
-        around: int | None = None,
-        limit: int | None = None,
-        at_least: int | None = None,
-    ) -> MessagePage:
-        """Messages as they stand now; otherwise as `events`."""
-        return await self.call(
-            "GET",
-            f"/v1/channels/{quote(channel_id)}/messages",
-            MessagePage,
-            params={"after": after, "before": before, "around": around, "limit": limit, "at_least": at_least},
-        )
-
     # --- inside -----------------------------------------------------------------------------------------------
 
     async def _act(self, channel_id: str, act: str, reply: type[T]) -> T:
@@ -237,6 +207,8 @@ class RestClient(PeopleCalls, ChannelCalls, RealtimeCalls):
 def past_events(page: EventPage) -> list[MessageEvent | ChannelEvent]:
     """A page of history as typed events."""
     return [
-        shown_event(page.epoch, page.channel, e.seq, e.id, e.sender, e.at, bytes(e.event), "history")
+        shown_event(
+            page.epoch, page.channel, e.seq, e.id, e.sender, e.at, bytes(e.event), "history", e.mentions
+        )
         for e in page.events
     ]

@@ -65,8 +65,8 @@ class Found(NamedTuple):
 
 class _Post:
     __slots__ = (
-        "after", "attempts", "born", "channel", "directory_at", "due", "head", "id", "is_", "now_ms", "refusals",
-        "refused", "refused_at", "text", "ticket",
+        "after", "also_to_channel", "attempts", "born", "channel", "directory_at", "due", "head", "id", "is_", "now_ms",
+        "refusals", "refused", "refused_at", "text", "thread", "ticket",
     )  # fmt: skip
 
     def __init__(self, ticket: int, channel: str, text: str, *, after: int, directory_at: str | None) -> None:
@@ -74,6 +74,8 @@ class _Post:
         self.channel = channel
         self.id = ""  # born when it is sent for the first time, by the clock of the server that it is sent to
         self.text = text
+        self.thread: int | None = None
+        self.also_to_channel = False
         self.born = 0.0
         self.after = (
             after  # the channel's last seq known before the first try: the message can only stand later
@@ -111,10 +113,20 @@ class Sends:
     def __len__(self) -> int:
         return len(self._by_ticket)
 
-    def post(self, channel: str, text: str, *, after: int = 0, directory_at: str | None = None) -> int:
+    def post(
+        self,
+        channel: str,
+        text: str,
+        *,
+        after: int = 0,
+        directory_at: str | None = None,
+        thread: int | None = None,
+        also_to_channel: bool = False,
+    ) -> int:
         """Queue a message; gives its ticket. `after`: the channel's last seq that is known."""
         self._tickets += 1
         post = _Post(self._tickets, channel, text, after=after, directory_at=directory_at)
+        post.thread, post.also_to_channel = thread, also_to_channel
         self._by_channel.setdefault(channel, []).append(post)
         self._by_ticket[post.ticket] = post
         return post.ticket
@@ -135,7 +147,12 @@ class Sends:
                 post.attempts += 1
                 post.due = now + VERDICT_S
                 frame = frames.Send(
-                    channel=post.channel, id=post.id, text=post.text, directory_at=post.directory_at
+                    channel=post.channel,
+                    id=post.id,
+                    text=post.text,
+                    thread=post.thread,
+                    also_to_channel=post.also_to_channel,
+                    directory_at=post.directory_at,
                 )
                 out.append(Outgoing(frame, post.attempts))
         return out

@@ -91,13 +91,23 @@ class Session:
 
     # --- the application --------------------------------------------------------------------------------------
 
-    def post(self, channel: str, text: str, *, directory_at: str | None = None) -> int:
+    def post(
+        self,
+        channel: str,
+        text: str,
+        *,
+        directory_at: str | None = None,
+        thread: int | None = None,
+        also_to_channel: bool = False,
+    ) -> int:
         """Queue a message; gives the ticket under which its verdict will come."""
         return self._sends.post(
             channel,
             text,
             after=self._streams.cursors.get(channel, 0),
             directory_at=directory_at,
+            thread=thread,
+            also_to_channel=also_to_channel,
         )
 
     def begin_at(self, epoch: int, channels: Mapping[str, int], notices: int | None) -> None:

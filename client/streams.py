@@ -254,7 +254,9 @@ class Streams:
         assert self.epoch is not None
         self.cursors[frame.channel] = self._seen[frame.channel] = frame.seq
         raw = bytes(frame.event)
-        event = shown_event(self.epoch, frame.channel, frame.seq, frame.id, frame.sender, frame.at, raw, via)
+        event = shown_event(
+            self.epoch, frame.channel, frame.seq, frame.id, frame.sender, frame.at, raw, via, frame.mentions
+        )
         return Show(event, len(raw) + _OVERHEAD)
 
     def _show_raw(self, channel: str, event: RawEvent) -> Show:
@@ -262,6 +264,8 @@ class Streams:
         self.cursors[channel] = self._seen[channel] = event.seq
         raw = bytes(event.event)
         return Show(
-            shown_event(self.epoch, channel, event.seq, event.id, event.sender, event.at, raw, "gap"),
+            shown_event(
+                self.epoch, channel, event.seq, event.id, event.sender, event.at, raw, "gap", event.mentions
+            ),
             len(raw) + _OVERHEAD,
         )
