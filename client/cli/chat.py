@@ -22,7 +22,7 @@ from rich.text import Text
 from client.cli.channels import Named
 from client.cli.context import Context, Place, context_of, run
 from client.cli.errors import CommandFailed
-from client.cli.messages import Recording, recorder_for
+from client.cli.messages import Recording, history_lines, recorder_for, states_of
 from client.cli.output import Describer, held_back, notice, one_line
 from client.client import LockstepClient
 from client.connection import State
@@ -32,6 +32,7 @@ from client.model import Ack, CatchingUp, ChannelEvent, Closed, Gap, MessageEven
 _HELP: Final = """\
 — /history N   show N more of what happened before
 — /who         who is in the channel
+— /reply N text, /edit N text, /delete N, /react N emoji, /unreact N emoji, /pin N, /unpin N
 — //text       say something that begins with /
 — /quit        leave (also Ctrl-D)"""
 _PATIENCE_S: Final = 30.0
@@ -175,8 +176,12 @@ class _Conversation:
         except LockstepError as error:
             self._note(f"— what was said before cannot be read now: {error}")
             return
-        for event in past:
-            self._out.print(self._describer.line(event))
+        try:
+            states = await states_of(self._live.rest, self._place.id, past)
+        except LockstepError:
+            states = {}  # as they were said, then
+        for line in history_lines(self._describer, past, states):
+            self._out.print(line)
         if past:
             self._first = past[0].seq
 
@@ -247,9 +252,42 @@ class _Conversation:
                     self._note(f"— who is here cannot be read now: {error}")
                 else:
                     self._note("— " + ", ".join(one_line(member.name) for member in members))
+            case "/reply" | "/edit" | "/delete" | "/react" | "/unreact" | "/pin" | "/unpin":
+                await self._change(word[1:], rest.strip())
             case _:
                 self._note(_HELP)
         return True
+
+    async def _change(self, act: str, rest: str) -> None:
+        """Do something to the message whose number comes first."""
+        number, _, text = rest.partition(" ")
+        calls, place = self._live.rest, self._place.id
+        if not number.isdecimal() or (act in ("reply", "edit", "react", "unreact")) != bool(text.strip()):
+            self._note(_HELP)
+            return
+        seq = int(number)
+        try:
+            match act:
+                case "reply":
+                    posted = await self._live.send(place, text, thread=seq)
+                    self._highest = max(self._highest, posted.seq)
+                    return
+                case "edit":
+                    done = await calls.edit_message(place, seq, text)
+                case "delete":
+                    done = await calls.delete_message(place, seq)
+                case "react":
+                    done = await calls.react(place, seq, text.strip())
+                case "unreact":
+                    done = await calls.unreact(place, seq, text.strip())
+                case "pin":
+                    done = await calls.pin(place, seq)
+                case _:
+                    done = await calls.unpin(place, seq)
+        except LockstepError as error:
+            self._note(f"— not done: {error}")
+        else:
+            self._highest = max(self._highest, done.seq)
 
     async def _typed(self) -> AsyncIterator[str]:
         """Lines from the terminal, until Ctrl-D."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import account, channels, groups, messages, people, workspace
+from client.cli import account, channels, groups, later, marks, messages, people, threads, workspace
 from client.cli.chat import chat
 from client.cli.context import Context
 from client.cli.errors import CommandFailed, sentence
@@ -77,6 +77,19 @@ app.command(rich_help_panel=_TALK)(chat)
 app.command(rich_help_panel=_TALK)(messages.send)
 app.command(rich_help_panel=_TALK)(messages.tail)
 app.command(rich_help_panel=_TALK)(messages.history)
+app.command(rich_help_panel=_TALK)(threads.reply)
+app.command(rich_help_panel=_TALK)(threads.thread)
+app.command(rich_help_panel=_TALK)(threads.threads)
+app.command(rich_help_panel=_TALK)(marks.edit)
+app.command(rich_help_panel=_TALK)(marks.delete)
+app.command(rich_help_panel=_TALK)(marks.react)
+app.command(rich_help_panel=_TALK)(marks.unreact)
+app.command(rich_help_panel=_TALK)(marks.pin)
+app.command(rich_help_panel=_TALK)(marks.unpin)
+app.command(rich_help_panel=_TALK)(marks.pins)
+app.command(rich_help_panel=_TALK)(marks.versions)
+app.add_typer(later.saved, rich_help_panel=_TALK)
+app.add_typer(later.schedule, rich_help_panel=_TALK)
 app.add_typer(channels.app, rich_help_panel=_PEOPLE)
 app.command(rich_help_panel=_PEOPLE)(account.users)
 app.command(rich_help_panel=_PEOPLE)(account.invite)

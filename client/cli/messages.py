@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,27 @@ from client.client import LockstepClient
 from client.model import CatchingUp, ChannelEvent, Closed, MessageEvent, Noticed, NoticeGap, Opened, Shown
 from client.recorder import Recorder
 from client.records import EventPage
+from client.records_messages import Message
 from client.rest import RestClient, past_events
+from services.contract.events import (
+    MessageDeleted,
+    MessageEdited,
+    MessagePinned,
+    MessageRedacted,
+    MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
+)
+
+_DONE_TO_MESSAGES = (
+    MessageEdited,
+    MessageDeleted,
+    MessageRedacted,
+    ReactionAdded,
+    ReactionRemoved,
+    MessagePinned,
+    MessageUnpinned,
+)
 
 Recording = Annotated[
     Path | None,
@@ -104,6 +125,8 @@ def history(
 ) -> None:
     """What happened in a channel, oldest first; the newest part of it, unless told otherwise.
 
+    Messages are shown as they stand now. With --json: every event, as it was.
+
     Examples:
 
         lockstep history general
@@ -123,13 +146,38 @@ def history(
             people = await here.people(rest)
             describer = Describer(people, here.login().user.id)
             out = console()
-            for event in await _read(rest, place, after, before, limit):
-                if json:
+            events = await _read(rest, place, after, before, limit)
+            if json:
+                for event in events:
                     json_line(as_json(event, people))
-                else:
-                    out.print(describer.line(event))
+                return
+            for line in history_lines(describer, events, await states_of(rest, place.id, events)):
+                out.print(line)
 
     run(work())
+
+
+async def states_of(
+    rest: RestClient, channel_id: str, events: Sequence[MessageEvent | ChannelEvent]
+) -> dict[int, Message]:
+    """The messages among these consecutive events, as they stand now."""
+    states: dict[int, Message] = {}
+    for start in range(0, len(events), PAGE):
+        some = events[start : start + PAGE]
+        page = await rest.messages(channel_id, after=some[0].seq - 1, limit=len(some))
+        states |= {message.seq: message for message in page.messages}
+    return states
+
+
+def history_lines(
+    describer: Describer, events: Iterable[MessageEvent | ChannelEvent], states: Mapping[int, Message]
+) -> Iterator[Text]:
+    """A line for each event, but what was done to messages is shown with them."""
+    for event in events:
+        if event.seq in states:
+            yield describer.message(states[event.seq])
+        elif isinstance(event, MessageEvent) or not isinstance(event.event, _DONE_TO_MESSAGES):
+            yield describer.line(event)
 
 
 async def _export(rest: RestClient, place: Place) -> None:

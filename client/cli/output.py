@@ -25,6 +25,7 @@ from client.model import (
     Reset,
     Shown,
 )
+from client.records_messages import Message
 from services.contract.events import (
     ChannelArchived,
     ChannelCreated,
@@ -108,12 +109,40 @@ class Describer:
         if label:
             line.append(f"{label} ", style="dim")
         if isinstance(event, MessageEvent):
+            line.append(_reply_mark(event.thread))
             style = f"bold {colour_of(event.sender)}" if event.sender != self._me else "bold"
             line.append(self.name(event.sender), style=style)
             line.append(": ")
             line.append(printable(event.text).replace("\n", "\n" + " " * 12))
         else:
             line.append(f"— {self.happening(event.sender, event.event)}", style="dim")
+        return line
+
+    def message(self, message: Message) -> Text:
+        """As `line`, with what has become of it: `12:01   17  Ada: hello (edited)  👍 2  [3 replies]`."""
+        line = Text()
+        line.append(clock(message.at), style="dim")
+        line.append(f" {message.seq:>4}  ", style="dim")
+        line.append(_reply_mark(message.thread))
+        style = f"bold {colour_of(message.sender)}" if message.sender != self._me else "bold"
+        line.append(self.name(message.sender), style=style)
+        line.append(": ")
+        if message.deleted:
+            line.append("(deleted)", style="dim")
+        else:
+            line.append(printable(message.text).replace("\n", "\n" + " " * 12))
+        marks = [
+            *(["(edited)"] if message.edits else []),
+            *(["(pinned)"] if message.pinned_by else []),
+            *(f"{one_line(each.emoji)} {len(each.users)}" for each in message.reactions),
+            *(
+                [f"[{message.replies} {'reply' if message.replies == 1 else 'replies'}]"]
+                if message.replies
+                else []
+            ),
+        ]
+        if marks:
+            line.append("  " + "  ".join(marks), style="dim")
         return line
 
     def happening(self, sender: str, event: Event | UnknownEvent) -> str:
@@ -172,6 +201,10 @@ def _settings(event: ChannelSettingsChanged) -> str:
     if event.default is not None:
         words.append("new people are put into it" if event.default else "new people are not put into it")
     return ", ".join(words)
+
+
+def _reply_mark(thread: int | None) -> Text:
+    return Text(f"↳{thread} " if thread is not None else "", style="dim")
 
 
 def notice(event: Opened | Closed | Gap | Reset, label: str) -> str:
