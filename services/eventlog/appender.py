@@ -42,6 +42,9 @@ _RESTART_S: Final = 0.5
 _AGAIN_S: Final = 0.1
 """Before a batch that could not be taken is sent again."""
 
+_SLOW_S: Final = 1.0
+"""After so long without an answer it is asked, as often, who leads now."""
+
 _CONNECTION: Final = 1
 _ALL_IN_SYNC: Final = -1
 _MAGIC: Final = 2
@@ -105,6 +108,10 @@ class Appender:
         self._next_round: asyncio.Handle | None = None
         self._later_round: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
+        # Requests without an answer: the broker asked, when, and the partitions.
+        self._unanswered: dict[int, tuple[int, float, list[int]]] = {}
+        self._requests = 0
         self._appended = metrics.APPENDED.labels(topic)
         self._batches = metrics.APPEND_BATCHES.labels(topic)
         self._seconds = metrics.APPEND_SECONDS.labels(topic)
@@ -128,7 +135,7 @@ class Appender:
     ) -> None:
         """Fail what still waits (`flush` first to avoid it) and disconnect."""
         self._open = False
-        for planned in (self._next_round, self._later_round, self._overdue):
+        for planned in (self._next_round, self._later_round, self._overdue, self._look):
             if planned is not None:
                 planned.cancel()
         for lane in self._lanes:
@@ -230,6 +237,10 @@ class Appender:
         seconds: float | None = None
         answers: dict[int, int] = {}
         error: BaseException | None = None
+        self._requests = number = self._requests + 1
+        self._unanswered[number] = (broker, started, list(batches))
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(_SLOW_S, self._look_for_slow)
         try:
             request = ProduceRequest(
                 transactional_id=None,
@@ -251,6 +262,7 @@ class Appender:
             self._fail_each(batches, repr(failure))
             return
         finally:
+            del self._unanswered[number]
             pace.ended(seconds)
             self._soon()
         for partition, batch in batches.items():
@@ -287,6 +299,15 @@ class Appender:
         elif lane.producer == batch.producer:
             self._fail(lane, repr(error if outcome is None else outcome()))
 
+    def _look_for_slow(self) -> None:
+        """Whoever leaves a request without an answer may lead no longer."""
+        self._look = None
+        now = asyncio.get_running_loop().time()
+        if any(now - started >= _SLOW_S for _, started, _ in self._unanswered.values()):
+            self._refresh()
+        if self._unanswered:
+            self._look = asyncio.get_running_loop().call_later(_SLOW_S, self._look_for_slow)
+
     def _refresh(self) -> None:
         """Ask who leads, then go on."""
         if self._refreshing is None and self._open:
@@ -295,8 +316,16 @@ class Appender:
 
     def _refreshed(self, _: asyncio.Task[None]) -> None:
         self._refreshing = None
-        if self._open:
-            self._soon()
+        if not self._open:
+            return
+        now = asyncio.get_running_loop().time()
+        for broker, started, partitions in self._unanswered.values():
+            if now - started >= _SLOW_S and all(
+                self._brokers.leader(p) not in (broker, None) for p in partitions
+            ):
+                # Others lead now. What is cut off is repeated to them under the same numbers.
+                self._brokers.cut(broker, _CONNECTION)
+        self._soon()
 
     # --- failing ----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,9 @@ from services.eventlog.pipeline import Producer
 log = structlog.get_logger()
 
 _CLOSE_S: Final = 2.0
+_METADATA_TIMEOUT_MS: Final = 1_000
+"""A broker that is stopped answers nothing: soon the next one is asked."""
+
 _METADATA_PAUSE_S: Final = 0.1
 
 
@@ -31,30 +34,36 @@ class Brokers:
         self._kafka = kafka
         self._request_timeout_ms = request_timeout_ms
         self._client: AIOKafkaClient | None = None
+        # Of its own: the client makes one connection at a time, and one to a broker that is stopped takes long.
+        self._metadata: AIOKafkaClient | None = None
 
     async def start(self) -> None:
         """Connect, and learn who leads. Raises KafkaError, OSError or TimeoutError; then nothing is left behind."""
-        client = self._client = AIOKafkaClient(
+        metadata = self._metadata = AIOKafkaClient(
+            bootstrap_servers=self._kafka, request_timeout_ms=_METADATA_TIMEOUT_MS
+        )
+        self._client = AIOKafkaClient(
             bootstrap_servers=self._kafka, request_timeout_ms=self._request_timeout_ms
         )
+        self._client.cluster = metadata.cluster
         try:
-            await client.bootstrap()
-            await client.set_topics([self._topic])
+            await metadata.bootstrap()
+            await metadata.set_topics([self._topic])
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
         """Cut all connections; what is under way fails."""
-        client, self._client = self._client, None
-        if client is None:
-            return
-        try:
-            # A connection whose peer does not read may never close by itself.
-            async with asyncio.timeout(_CLOSE_S):
-                await client.close()
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("connections were left behind", topic=self._topic, error=repr(error))
+        clients = [client for client in (self._client, self._metadata) if client is not None]
+        self._client = self._metadata = None
+        for client in clients:
+            try:
+                # A connection whose peer does not read may never close by itself.
+                async with asyncio.timeout(_CLOSE_S):
+                    await client.close()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("connections were left behind", topic=self._topic, error=repr(error))
 
     def leader(self, partition: int) -> int | None:
         """The broker that leads the partition, as far as is known."""
@@ -64,15 +73,15 @@ class Brokers:
 
     async def know_topic(self) -> bool:
         """Whether there is such a topic, asked now. Raises KafkaConnectionError when nobody answers."""
-        assert self._client is not None
-        if not await self._client.force_metadata_update():
+        assert self._metadata is not None
+        if not await self._metadata.force_metadata_update():
             raise KafkaConnectionError(f"nobody says whether there is a topic {self._topic}")
-        return bool(self._client.cluster.partitions_for_topic(self._topic))
+        return bool(self._metadata.cluster.partitions_for_topic(self._topic))
 
     async def refresh(self) -> None:
         """Ask who leads. Never raises; when nobody answers, nothing has changed."""
-        if self._client is not None:
-            await self._client.force_metadata_update()
+        if self._metadata is not None:
+            await self._metadata.force_metadata_update()
             await asyncio.sleep(_METADATA_PAUSE_S)
 
     async def ask(self, broker: int, request: Any, connection: int) -> Any:

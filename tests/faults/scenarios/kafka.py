@@ -196,6 +196,7 @@ async def kafka_cluster_frozen(lab: Lab) -> Outcome:
     spells: list[Spell] = []
     freezes = lab.times(2, 1)
     acked_meanwhile = 0
+    moves_s: list[float] = []
     async with lab.load(stack, people=12, channels=4, pause=(0.03, 0.1)) as load:
         hot = await _hot(stack, cluster, load)
         for number in range(freezes):
@@ -215,6 +216,7 @@ async def kafka_cluster_frozen(lab: Lab) -> Outcome:
                 finally:
                     process.thaw()
                 outcome.recovery_s.append(moved_s + again_s)
+                moves_s.append(moved_s)
             await load.served_again()
             await all_in_sync(cluster.kafka.bootstrap, hot.topic)
         await load.judged(outcome, messages=400)
@@ -222,6 +224,7 @@ async def kafka_cluster_frozen(lab: Lab) -> Outcome:
         seen.must_be_retryable()
         assert acked_meanwhile, "nothing was acknowledged while one of three brokers was frozen"
     outcome.did = f"{freezes} freezes of 20 s, or until everybody was served again"
+    outcome.facts["new leader after"] = ", ".join(f"{moved:.1f} s" for moved in moves_s)
     outcome.facts["acknowledged while frozen, after the new leader"] = acked_meanwhile
     outcome.facts["clients were told"] = seen.words()
     return outcome

@@ -149,6 +149,9 @@ async def test_a_stalled_produce_request_fails_all_behind_it_and_its_late_copies
         # A partition that was just made may refuse its first records for a while; that is not what is tested.
         await write(behind_proxy, generation, batch[:10])
         async with appender:
+            # From a producer that the leader knows several requests may be under way.
+            known = messages(1, [channel])[0]
+            await known.append_to(appender)
             staller.arm()
             stalled = [m.append_to(appender) for m in batch[10:20]]
             await asyncio.wait_for(staller.held.wait(), 5)
@@ -177,7 +180,7 @@ async def test_a_stalled_produce_request_fails_all_behind_it_and_its_late_copies
             while await late_copies() < 20:
                 pass
         order, copies = await shown(behind_proxy, generation)
-        assert order == [m.id for m in (*batch, last)]
+        assert order == [m.id for m in (*batch[:10], known, *batch[10:], last)]
         assert copies == 20  # the request that was held, and the one behind it
 
 
