@@ -26,7 +26,13 @@ _AGED_LAGS = 20
 
 
 async def page_of(
-    node: Node, *, limit: int, cursor: int, state: str | None, user: str | None
+    node: Node,
+    *,
+    limit: int,
+    cursor: int,
+    state: str | None,
+    user: str | None,
+    workspace: str | None = None,
 ) -> ConnectionPage:
     """`limit` connections after the first `cursor`. Costs little even with all 20,000: only a page is looked at closely."""
     worst: list[tuple[tuple[float, int, int, int], Session]] = []
@@ -38,6 +44,8 @@ async def page_of(
         now = node.state.clock.monotonic()
         for session in sessions[begin : begin + _SLICE]:
             if user is not None and session.user_id != user:
+                continue
+            if workspace is not None and (session.user is None or session.user.workspace_id != workspace):
                 continue
             if state is not None and state_of(session, node) != state:
                 continue

@@ -28,7 +28,16 @@ from services.contract.events import (
     read_event,
     shown_body,
 )
-from services.contract.internal import AppendReply, AppendRequest, Problem
+from services.contract.internal import (
+    AppendReply,
+    AppendRequest,
+    NodeInfo,
+    NodeList,
+    Problem,
+    SessionInfo,
+    SetPresence,
+    UserPresence,
+)
 from services.contract.notices import NOTICE_KINDS, addressed, decode_notice, encode_notice
 from services.runtime.admin import Readiness, admin_routes
 
@@ -40,6 +49,7 @@ ANSWER_SECONDS = 5.0
 log = structlog.get_logger()
 
 _decoder = msgspec.json.Decoder(AppendRequest)
+_presence_decoder = msgspec.json.Decoder(SetPresence)
 _KNOWN = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Event))
 
 
@@ -67,6 +77,9 @@ class InternalApi:
             routes=[
                 Route("/internal/v1/events", self._guarded(self._append), methods=["POST"]),
                 Route("/internal/v1/connections", self._guarded(self._connections), methods=["GET"]),
+                Route("/internal/v1/presence", self._guarded(self._presence), methods=["GET"]),
+                Route("/internal/v1/presence", self._guarded(self._set_presence), methods=["POST"]),
+                Route("/internal/v1/nodes", self._guarded(self._nodes), methods=["GET"]),
                 *admin_routes(self._ready),
             ],
             exception_handlers={HTTPException: _http_problem},
@@ -136,7 +149,54 @@ class InternalApi:
             return problem("invalid_request", f"`limit` is 1 to {MAX_PAGE}, `cursor` at most {MAX_CURSOR}")
         if state is not None and state not in STATES:
             return problem("invalid_request", f"`state` is one of {', '.join(STATES)}")
-        return _json(await page_of(node, limit=limit, cursor=cursor, state=state, user=asked.get("user")))
+        page = await page_of(
+            node,
+            limit=limit,
+            cursor=cursor,
+            state=state,
+            user=asked.get("user"),
+            workspace=asked.get("workspace"),
+        )
+        return _json(page)
+
+    async def _presence(self, request: Request, node: Node) -> Response:
+        """What the registry knows of one person."""
+        user = request.query_params.get("user", "")
+        registry = node.state.company.presence.registry
+        sessions = tuple(
+            SessionInfo(
+                session=where.session.session,
+                node=where.node,
+                device=where.session.device,
+                address=where.session.address,
+                since=where.session.since,
+                active=where.session.active,
+            )
+            for where in registry.whereabouts(user)
+        )
+        return _json(
+            UserPresence(
+                user=user, state=registry.state(user), away=registry.is_away(user), sessions=sessions
+            )
+        )
+
+    async def _set_presence(self, request: Request, node: Node) -> Response:
+        """A person says whether they are away."""
+        body = await _read(request)
+        try:
+            wanted = _presence_decoder.decode(body or b"")
+        except (msgspec.DecodeError, UnicodeError) as error:
+            return problem("invalid_request", str(error))
+        node.state.company.presence.set_away(wanted.user, wanted.away, node.state.clock.wall_ms())
+        return Response(status_code=HTTPStatus.ACCEPTED)
+
+    async def _nodes(self, request: Request, node: Node) -> Response:
+        """The living nodes."""
+        known = node.state.company.presence.registry.nodes(node.state.clock.monotonic())
+        items = tuple(
+            NodeInfo(name=name, heard_seconds=round(heard, 1), people=people) for name, heard, people in known
+        )
+        return _json(NodeList(items=items))
 
 
 def normal(event: bytes) -> bytes | None:

@@ -79,6 +79,7 @@ class Loops:
         while True:
             self._prove()
             self._node.tick()
+            await _to_the_end(self._node.flush)
             if self._node.has_laggards:
                 self.wake()
             await asyncio.sleep(TICK_SECONDS)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import secrets
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -15,6 +16,7 @@ import structlog
 from channel_server.clients import PATH, Client
 from channel_server.core.node import Node
 from channel_server.drain import drain
+from channel_server.gossip import Gossip
 from channel_server.internal import InternalApi
 from channel_server.log_writer import LogWriter
 from channel_server.loops import Loops
@@ -115,13 +117,18 @@ class ChannelServer:
                 ring_bytes=settings.ring_bytes,
                 other_nodes=settings.other_nodes(),
                 rng=self._rng,
+                name=settings.node_name,
+                incarnation=secrets.token_hex(8),
             )
             writer.appender, writer.sends = appender, node.state.sends
             loops = Loops(node, replay, directory)
             with NodeCollector(node):
                 try:
                     async with asyncio.TaskGroup() as tasks:
-                        following = [tasks.create_task(loop(), name=loop.__name__) for loop in loops.all]
+                        gossip = Gossip(settings.kafka, generation, node)
+                        following = [
+                            tasks.create_task(loop(), name=loop.__name__) for loop in (*loops.all, gossip.run)
+                        ]
                         await loops.replayed.wait()
                         seconds = round(time.monotonic() - started, 2)
                         log.info("replayed", seconds=seconds, events=node.counts.events)

@@ -121,6 +121,7 @@ class NodeCollector(Collector):
         for reason in ("bytes", "time"):
             too_slow.add_metric([reason], state.too_slow[reason])
         yield too_slow
+        yield from self._people()
         seconds = counts.verdict_seconds
         yield HistogramMetricFamily(
             "lockstep_node_verdict_seconds",
@@ -173,3 +174,40 @@ class NodeCollector(Collector):
             ),
         ):
             yield GaugeMetricFamily(f"lockstep_node_{name}", sentence, value=number)
+
+    def _people(self) -> Iterator[Metric]:
+        company = self._node.state.company
+        presence = CounterMetricFamily(
+            "lockstep_node_presence",
+            "Of presence: records told, changes coalesced into them, tombstones for the dead, frames shown, states in them, "
+            "frames held_back because a connection was behind, people unwatchable.",
+            labels=["what"],
+        )
+        for what in ("records", "coalesced", "tombstones", "frames", "states", "held_back", "unwatchable"):
+            presence.add_metric([what], company.presence.counts[what])
+        yield presence
+        typing = CounterMetricFamily(
+            "lockstep_node_typing",
+            "Of typing: records told, frames shown, coalesced into either, dropped for connections that were behind, "
+            "crowded (too many at once), not_allowed, too_many_members (above the workspace's limit).",
+            labels=["what"],
+        )
+        for what in (
+            "records",
+            "frames",
+            "coalesced",
+            "dropped",
+            "crowded",
+            "not_allowed",
+            "too_many_members",
+        ):
+            typing.add_metric([what], company.typists.counts[what])
+        yield typing
+        yield GaugeMetricFamily(
+            "lockstep_node_watchers", "Connections that watch people.", value=company.presence.watchers
+        )
+        yield GaugeMetricFamily(
+            "lockstep_node_registry_people",
+            "People with a live session at any node.",
+            value=len(company.presence.registry),
+        )

@@ -29,8 +29,10 @@ from client.model import (
     Noticed,
     NoticeGap,
     Opened,
+    Presence,
     Reset,
     Shown,
+    Typing,
 )
 from client.realtime import Realtime
 from client.recorder import Recorder
@@ -55,6 +57,7 @@ __all__ = [
     "NoticeGap",
     "Noticed",
     "Opened",
+    "Presence",
     "Realtime",
     "Recorder",
     "Reset",
@@ -66,6 +69,7 @@ __all__ = [
     "Timeline",
     "TokenStore",
     "Tokens",
+    "Typing",
     "UnexpectedReply",
     "Unreachable",
 ]

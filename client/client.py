@@ -264,6 +264,26 @@ class LockstepClient:
         if pending:
             await asyncio.wait(pending)
 
+    # --- people -----------------------------------------------------------------------------------------------
+
+    def watch(self, user_ids: Iterable[str]) -> None:
+        """Be shown the presence of these people (500 at most) instead of those before, as `Presence` events."""
+        users = list(user_ids)
+        if len(users) > frames.MAX_WATCHED:
+            raise ValueError(f"{len(users)} people; {frames.MAX_WATCHED} can be watched")
+        self._session.watch(users)
+        self._connection.wake()
+
+    def typing(self, channel: str, thread: int | None = None) -> None:
+        """The person types; call it at most every few seconds. Nothing is done while there is no connection."""
+        self._session.say(frames.Typing(channel=channel, thread=thread))
+        self._connection.wake()
+
+    def set_active(self, active: bool) -> None:
+        """Whether the person is at this device."""
+        self._session.say(frames.Activity(active=active))
+        self._connection.wake()
+
     # --- hearing things ---------------------------------------------------------------------------------------
 
     def events(self) -> Events:

@@ -280,6 +280,8 @@ class Connection:
                     ping = session.heartbeat(now)
                     if ping is not None:
                         await socket.send(frames.encode_frame(ping), text=True)
+                    for said in session.passing():
+                        await socket.send(frames.encode_frame(said), text=True)
                     for frame, attempt in session.sendable(now):
                         self._host.sending(frame, attempt)
                         await socket.send(frames.encode_frame(frame), text=True)

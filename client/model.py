@@ -9,6 +9,7 @@ import msgspec
 
 from services.contract.events import Event, MessagePosted, UnknownEvent, read_event
 from services.contract.notices import Notice, read_shown_notice
+from services.contract.presence import PresenceState
 
 Via = Literal["live", "replay", "gap", "history"]
 """How an event came: as it happened, replayed after a reconnect, fetched by REST into a gap, or read as history."""
@@ -127,7 +128,21 @@ class NoticeGap(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-Shown = MessageEvent | ChannelEvent | Opened | Closed | Gap | Reset | Noticed | NoticeGap
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """How people whom you watch are now (`LockstepClient.watch`); those who are not named are as they were."""
+
+    users: dict[str, PresenceState]
+
+
+class Typing(msgspec.Struct, frozen=True, kw_only=True):
+    """These type in the channel, or in the thread of `thread`: forget it after five seconds. Never you."""
+
+    channel: str
+    users: list[str]
+    thread: int | None = None
+
+
+Shown = MessageEvent | ChannelEvent | Opened | Closed | Gap | Reset | Noticed | NoticeGap | Presence | Typing
 
 
 class RawEvent(msgspec.Struct, frozen=True):

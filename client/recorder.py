@@ -23,8 +23,10 @@ from client.model import (
     Noticed,
     NoticeGap,
     Opened,
+    Presence,
     Reset,
     Shown,
+    Typing,
 )
 from client.noticed import NOTICES
 
@@ -138,5 +140,7 @@ class Recorder:
                 )
             case NoticeGap():
                 self.lacks(NOTICES, event.first, event.last)
+            case Presence() | Typing():
+                pass  # it passes, and no order is promised for it
             case Reset():
                 self.write("reset", epoch=event.epoch)

@@ -148,6 +148,61 @@ class EventPage(_Record, frozen=True, kw_only=True):
     has_more_after: bool = False
 
 
+class LiveConnection(_Record, frozen=True, kw_only=True):
+    """`since`: Unix milliseconds. `active`: whether somebody is at it."""
+
+    node: str
+    device: str = ""
+    address: str = ""
+    since: int = 0
+    active: bool = True
+
+
+class LiveSession(_Record, frozen=True, kw_only=True):
+    """A log-in, and its connections now."""
+
+    id: str
+    device: str = ""
+    current: bool = False
+    created_at: str = ""
+    last_used_at: str = ""
+    connections: list[LiveConnection] = []
+
+
+class MySessions(_Record, frozen=True, kw_only=True):
+    """`presence`: active, away or offline, as others see you."""
+
+    presence: str
+    away: bool
+    sessions: list[LiveSession]
+
+
+class Node(_Record, frozen=True, kw_only=True):
+    name: str
+    heard_seconds: float
+
+
+class Nodes(_Record, frozen=True, kw_only=True):
+    items: list[Node]
+
+
+class OpenConnection(_Record, frozen=True, kw_only=True):
+    """A connection of somebody of the workspace at one node."""
+
+    user: str
+    session: str
+    remote: str
+    state: str
+    since: int
+    buffered_bytes: int = 0
+    lagging_events: int = 0
+
+
+class OpenConnections(_Record, frozen=True, kw_only=True):
+    items: list[OpenConnection]
+    next_cursor: int | None = None
+
+
 class Marker(_Record, frozen=True, kw_only=True):
     """What comes after `seq` is unread. `notices`: the number of the notice that says so, if anything has changed."""
 

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from client.api import Api
-from client.records import Announced, Followed, Marker, NoticePage, Sync
+from client.records import (
+    Announced,
+    Followed,
+    Marker,
+    MySessions,
+    Nodes,
+    NoticePage,
+    OpenConnections,
+    Sync,
+)
 from services.contract.ids import new_event_id
 
 
@@ -50,3 +59,22 @@ class RealtimeCalls(Api):
         return await self.call(
             "PUT", f"{place}/{how}", Marker, body={"seq": seq, "head": head}, repeatable=True
         )
+
+    async def live_sessions(self) -> MySessions:
+        """Your log-ins, and where each is connected now."""
+        return await self.call("GET", "/v1/me/sessions", MySessions)
+
+    async def set_away(self, away: bool) -> None:
+        """You are away on all devices, or no longer say so."""
+        await self.call("PUT", "/v1/me/presence", type(None), body={"away": away}, repeatable=True)
+
+    async def nodes(self) -> Nodes:
+        """The living channel servers. For owners and admins."""
+        return await self.call("GET", "/v1/nodes", Nodes)
+
+    async def connections(
+        self, node: str, *, user: str | None = None, state: str | None = None, cursor: int | None = None
+    ) -> OpenConnections:
+        """The workspace's connections at one channel server. For owners and admins."""
+        params = {"node": node, "user": user, "state": state, "cursor": cursor}
+        return await self.call("GET", "/v1/connections", OpenConnections, params=params)

@@ -16,13 +16,15 @@ from typing import Final
 
 import msgspec
 
-from client.effects import Effect, Leave
-from client.model import RawEvent, RawNotice
+from client.effects import Effect, Leave, Show
+from client.model import Presence, RawEvent, RawNotice, Typing
 from client.noticed import NOTICES, NoticeStream
 from client.sends import Found, Outgoing, Question, Sends
 from client.streams import Lacking, Streams
 from services.contract import frames
 from services.contract.ids import new_event_id
+
+Passing = frames.Watch | frames.Activity | frames.SetAway | frames.Typing
 
 WELCOME_S: Final = 12.0
 """How long a node may take from `connect` to `welcome`."""
@@ -44,6 +46,8 @@ class Session:
     ) -> None:
         self._streams = Streams()
         self._notices = NoticeStream()
+        self._watched: list[str] = []
+        self._passing: list[Passing] = []
         self._sends = Sends(rng=rng, new_id=new_id, pipeline=pipeline)
         self._server = (0, 0.0)  # the server's clock in Unix ms, at this monotonic time; known once connected
         self._connected = False
@@ -159,6 +163,10 @@ class Session:
                 return self._notices.notice(self.epoch or 0, frame) if not self.deaf else ()
             case frames.NoticesGap():
                 return self._notices.gap(frame) if not self.deaf else ()
+            case frames.PresenceFrame():
+                return () if self.deaf else [Show(Presence(users=frame.users), 100 + 60 * len(frame.users))]
+            case frames.TypingFrame():
+                return self._typing(frame)
             case frames.Pong():
                 if not self.deaf:
                     self._notices.pong(frame.notices)
@@ -180,6 +188,12 @@ class Session:
             case frames.Error():
                 return ()  # what follows from it comes as a close code or as silence
 
+    def _typing(self, frame: frames.TypingFrame) -> Sequence[Effect]:
+        others = [user for user in frame.users if user != self.user_id]
+        if self.deaf or not others or frame.channel not in self._streams.cursors:
+            return ()
+        return [Show(Typing(channel=frame.channel, users=others, thread=frame.thread), 100)]
+
     def _welcomed(self, frame: frames.Welcome, now: float) -> Sequence[Effect]:
         replaced = self._streams.epoch is not None and self._streams.epoch != frame.epoch
         self._connected = True
@@ -190,6 +204,8 @@ class Session:
         self.session_id = frame.session
         self.user_id = frame.user
         self.nodes = tuple(frame.nodes)
+        # What was said on another connection, or while there was none, is of no use any more; whom to watch is.
+        self._passing = [frames.Watch(users=self._watched)] if self._watched else []
         effects = self._streams.welcome(frame)
         if replaced:
             self._notices.forget()
@@ -201,6 +217,21 @@ class Session:
     @staticmethod
     def _too_early(frame: frames.ServerFrame) -> Sequence[Effect]:
         return [Leave(f"{type(frame).__name__} before Welcome")]
+
+    def say(self, frame: Passing) -> None:
+        """Something about the person, to be written now or never."""
+        if self._connected:
+            self._passing.append(frame)
+
+    def watch(self, user_ids: Sequence[str]) -> None:
+        """Whom to be shown, on this connection and those after it."""
+        self._watched = list(user_ids)
+        self.say(frames.Watch(users=self._watched))
+
+    def passing(self) -> list[Passing]:
+        """What to write of that."""
+        taken, self._passing = self._passing, []
+        return taken
 
     def sendable(self, now: float) -> list[Outgoing]:
         """The sends to write now, in this order."""

@@ -37,6 +37,7 @@ from web_app.realtime import endpoints as realtime
 from web_app.saved import endpoints as saved
 from web_app.scheduled import endpoints as scheduled
 from web_app.scheduled.sender import Sender
+from web_app.sessions import endpoints as sessions
 from web_app.settings import WebSettings
 from web_app.sync import endpoints as sync
 from web_app.threads import endpoints as threads
@@ -70,6 +71,7 @@ TAGS: Final = [
     {"name": "scheduled", "description": "Messages that are posted later."},
     {"name": "notices", "description": "What is addressed to people."},
     {"name": "read state", "description": "What one has read, on all devices."},
+    {"name": "sessions", "description": "Where people are connected; presence."},
     {"name": "realtime", "description": "The way to a channel server."},
     {"name": "audit", "description": "What owners and admins did."},
 ]
@@ -90,6 +92,7 @@ DOMAINS: Final = (
     notices,
     read_state,
     sync,
+    sessions,
     realtime,
     audit,
 )

@@ -15,7 +15,7 @@ was not a member by then, as far as this node knew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from channel_server.core.audience import Audience, Lag, Subscriber, Turn
@@ -109,10 +109,10 @@ class Delivery:
         subscriber.pending = b""
         self.behind.discard(subscriber)
 
-    def connected_to(self, channel: str) -> list[str]:
-        """The members of a channel who have a connection here."""
-        membership = self._directory.membership
-        return [user for user in self._of_user if membership(channel, user) & 1]
+    def live_in(self, channel: str) -> Collection[Subscriber]:
+        """The connections that are shown what happens in a channel as it happens."""
+        audience = self._audiences.get(channel)
+        return () if audience is None else audience.live
 
     def of_user(self, user_id: str) -> Sequence[Subscriber]:
         """The person's connections on this node."""

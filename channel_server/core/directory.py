@@ -6,6 +6,7 @@ version wins, so that neither source can undo the other. Held in memory for the 
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -65,10 +66,14 @@ class Group(NamedTuple):
 
 
 class _Channel:
-    __slots__ = ("archived", "for_admins", "id", "version")
+    """`members`: how many there are."""
+
+    __slots__ = ("archived", "for_admins", "id", "members", "version", "workspace_id")
 
     def __init__(self, id: str) -> None:
         self.id = id
+        self.workspace_id = ""
+        self.members = 0
         self.archived = False
         self.for_admins = False
         self.version = 0
@@ -132,6 +137,7 @@ class Directory:
             if record.version > channel.version:
                 channel.version, channel.archived = record.version, record.archived
                 channel.for_admins = record.posting == "admins"
+                channel.workspace_id = sys.intern(record.workspace_id)  # one string for all of its channels
         elif isinstance(record, KeyRecord):
             self._set_key(record)
         elif isinstance(record, WorkspaceRecord):
@@ -153,12 +159,24 @@ class Directory:
         if version <= before >> 1:
             return None
         after = version << 1 | member
-        user.memberships[self._channel(channel).id] = after
+        known = self._channel(channel)
+        known.members += member - (before & 1)
+        user.memberships[known.id] = after
         return MembershipChanged(channel, user_id, before, after)
 
     def membership(self, channel: str, user_id: str) -> Membership:
         user = self.users.get(user_id)
         return 0 if user is None else user.memberships.get(channel, 0)
+
+    def members_in(self, channel: str) -> int:
+        """How many members a channel has."""
+        known = self._channels.get(channel)
+        return 0 if known is None else known.members
+
+    def workspace_id_of(self, channel: str) -> str:
+        """The workspace of a channel; empty as long as nothing has come of it."""
+        known = self._channels.get(channel)
+        return "" if known is None else known.workspace_id
 
     def is_archived(self, channel: str) -> bool:
         known = self._channels.get(channel)

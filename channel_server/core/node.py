@@ -74,7 +74,10 @@ class Node:
         ring_bytes: int,
         other_nodes: Sequence[str],
         rng: random.Random,
+        name: str = "node",
+        incarnation: str = "1",
     ) -> None:
+        """`incarnation`: tells this run of the process from all others (`core.registry`)."""
         self.state = State(
             epoch=epoch,
             numbering=Numbering(sequencers),
@@ -84,12 +87,18 @@ class Node:
             ring_bytes=ring_bytes,
             other_nodes=other_nodes,
             rng=rng,
+            node_name=name,
+            incarnation=incarnation,
+            members_of=self._members_of,
         )
         self.sessions: dict[int, Session] = {}
         """Every open connection by its number, in the order in which they came."""
         self._numbers = count(1)
         self._forget_at = 0.0
         self.counts = NodeCounts()
+
+    def _members_of(self, user_id: str) -> list[Session]:
+        return [each for each in self.state.delivery.of_user(user_id) if isinstance(each, Session)]
 
     # --- clients ---------------------------------------------------------------------------------------------------
 
@@ -229,6 +238,7 @@ class Node:
         for record in records:
             change = state.directory.apply(record)
             if isinstance(change, UserChanged):
+                state.company.presence.known(change.user_id)
                 if not change.active:
                     self._end_each(state.delivery.of_user(change.user_id), "deactivated")
             elif isinstance(change, WorkspaceChanged):
@@ -275,6 +285,7 @@ class Node:
         if state.freshness.must_give_up(now):
             self.end_all("directory_stale")
         self._end_the_slow(now)
+        state.company.tick(now, self.sessions.values())
         if now >= self._forget_at:
             self._forget_at = now + _FORGET_EVERY
             state.directory.forget_revoked(state.clock.wall_ms() - round(_FORGET_EVERY * 1000))

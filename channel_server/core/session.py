@@ -29,6 +29,7 @@ from services.contract.events import ChannelId, EventId
 from services.contract.frames import (
     MAX_RESUME_CHANNELS,
     Ack,
+    Activity,
     Connect,
     Error,
     Ping,
@@ -38,9 +39,13 @@ from services.contract.frames import (
     Reset,
     Send,
     ServerFrame,
+    SetAway,
+    Typing,
+    Watch,
     Welcome,
     decode_client_frame,
 )
+from services.contract.presence import LiveSession
 
 
 class Phase(IntEnum):
@@ -68,6 +73,9 @@ class Session(Subscriber):
     session_id, user_id     of the token, once admitted
     heard_at                monotonic seconds of the last message
     phase_since             likewise of the beginning of this phase
+    client                  what the client calls itself
+    since_ms                Unix milliseconds of its admission
+    active, active_at       whether the person is at it, and monotonic seconds of when they did something last
     close_name              the close code's name once this side has ended it
     """
 
@@ -80,6 +88,9 @@ class Session(Subscriber):
         "_state",
         "_user_bucket",
         "_waits",
+        "active",
+        "active_at",
+        "client",
         "close_name",
         "heard_at",
         "number",
@@ -87,6 +98,7 @@ class Session(Subscriber):
         "phase",
         "phase_since",
         "session_id",
+        "since_ms",
         "user_id",
     )
 
@@ -108,6 +120,10 @@ class Session(Subscriber):
         self.session_id = ""
         self.user_id = ""
         self.close_name = ""
+        self.client = ""
+        self.since_ms = 0
+        self.active = True
+        self.active_at = now
         self._wait("connect", None, now + limits.connect_timeout, lambda _: self.end("connect_timeout"))
 
     # --- messages ------------------------------------------------------------------------------------------------
@@ -137,6 +153,8 @@ class Session(Subscriber):
             self._send(frame, now)
         elif isinstance(frame, Ping):
             self._pong()
+        elif isinstance(frame, Watch | Activity | SetAway | Typing):
+            self._about_people(frame, now)
         else:
             self._begin_connect(frame, now)
 
@@ -146,6 +164,25 @@ class Session(Subscriber):
             state.delivery.write(self, pong_frame(state.notices.position(self)))
         else:
             self._write(Pong())
+
+    def _about_people(self, frame: Watch | Activity | SetAway | Typing, now: float) -> None:
+        state = self._state
+        if self.phase is Phase.LIVE:
+            state.company.received(self, self, frame, now, state.clock.wall_ms())
+        else:
+            self._violate("`connect` comes first")
+
+    @property
+    def told(self) -> LiveSession:
+        """What the registry tells of this session."""
+        host, port = self.link.remote
+        return LiveSession(
+            session=self.session_id,
+            device=self.client,
+            address=f"{host}:{port}" if host else "",
+            since=self.since_ms,
+            active=self.active,
+        )
 
     def _refuse_pace(self, message: str, pause: float, because: str, now: float) -> None:
         if self._refusals.take(now):
@@ -264,6 +301,8 @@ class Session(Subscriber):
             self.granted = len(welcome)
         if self.notices is not None:
             state.delivery.schedule(self)
+        self.client, self.since_ms, self.active_at = frame.client, state.clock.wall_ms(), now
+        state.company.joined(self)
         if self.unresolved:
             deadline = now + state.limits.member_wait
             self._wait("unresolved", None, deadline, lambda _: state.delivery.settle_unresolved(self))
@@ -284,6 +323,7 @@ class Session(Subscriber):
         if self._sending is None:
             self._violate("`connect` comes first, and sends after `welcome`")
         else:
+            self._state.company.is_active(self, now)
             self._sending.take(send, now)
 
     def acknowledge(self, channel: str, id: str, accepted: Accepted, *, with_batch: bool) -> None:
@@ -353,6 +393,8 @@ class Session(Subscriber):
             self._sending.end()
         self._connect = None
         state.delivery.leave(self)
+        if self.user_id:
+            state.company.left(self, self)
         same_session = state.by_session.get(self.session_id)
         if same_session is not None:
             same_session.discard(self)

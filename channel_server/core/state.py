@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from channel_server.core.audience import Subscriber
+from channel_server.core.company import Company, Member
 from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
 from channel_server.core.freshness import Freshness
@@ -48,6 +49,9 @@ class State:
         ring_bytes: int,
         other_nodes: Sequence[str],
         rng: random.Random,
+        node_name: str,
+        incarnation: str,
+        members_of: Callable[[str], Sequence[Member]],
     ) -> None:
         self.epoch = epoch
         self.clock = clock
@@ -61,8 +65,15 @@ class State:
         self.notices = Noticeboard(NoticeRing(ring_bytes // NOTICES_SHARE), numbering.head)
         self.delivery = Delivery(self.ring, self.directory, numbering.head, limits, self.notices)
         self.redaction = Redaction(self.ring)
-        self.here: Here = self.delivery.connected_to
-        """Who in a channel is active; until somebody knows better, everybody who is connected to this node."""
+        self.company = Company(
+            incarnation=incarnation,
+            node_name=node_name,
+            directory=self.directory,
+            delivery=self.delivery,
+            members_of=members_of,
+        )
+        self.here: Here = self.company.here
+        """Who in a channel is active."""
         self.sends = Sends(limits.sends_per_node)
         self.waits = Waits()
         self.freshness = Freshness(limits)

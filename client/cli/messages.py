@@ -18,7 +18,18 @@ from client.cli.errors import CommandFailed
 from client.cli.noticed import noticed_line
 from client.cli.output import Describer, as_json, console, held_back, json_line, notice, one_line
 from client.client import LockstepClient
-from client.model import CatchingUp, ChannelEvent, Closed, MessageEvent, Noticed, NoticeGap, Opened, Shown
+from client.model import (
+    CatchingUp,
+    ChannelEvent,
+    Closed,
+    MessageEvent,
+    Noticed,
+    NoticeGap,
+    Opened,
+    Presence,
+    Shown,
+    Typing,
+)
 from client.recorder import Recorder
 from client.records import EventPage
 from client.records_messages import Message
@@ -271,6 +282,8 @@ async def _tail(
         elif isinstance(event, MessageEvent | ChannelEvent):
             label = labels.get(event.channel) or here.label(event.channel)
             out.print(describer.line(event, one_line(label) if len(places) != 1 else ""))
+        elif isinstance(event, Presence | Typing):
+            pass  # for the moment, and for `chat`
         elif isinstance(event, Noticed | NoticeGap):
             out.print(noticed_line(event, describer, here.label))
         else:

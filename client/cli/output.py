@@ -22,8 +22,10 @@ from client.model import (
     Noticed,
     NoticeGap,
     Opened,
+    Presence,
     Reset,
     Shown,
+    Typing,
 )
 from client.records_messages import Message
 from services.contract.events import (
@@ -268,5 +270,14 @@ def as_json(event: Shown, people: Mapping[str, str]) -> dict[str, Any]:
             }
         case NoticeGap():
             return {"kind": "notices_gap", "from": event.first, "to": event.last}
+        case Presence():
+            return {"kind": "presence", "users": event.users}
+        case Typing():
+            return {
+                "kind": "typing",
+                "channel": event.channel,
+                "users": event.users,
+                "thread": event.thread,
+            }
         case Reset():
             return {"kind": "reset", "epoch": event.epoch}

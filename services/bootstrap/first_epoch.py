@@ -32,7 +32,7 @@ from services.eventlog.epoch import create_generation, generations, is_unused
 from services.eventlog.errors import Fenced, LogLost, WriteFailed
 from services.eventlog.probe import Probe
 from services.eventlog.tail import event_id_of
-from services.eventlog.topics import admin_client
+from services.eventlog.topics import admin_client, create_topics, moment_topics
 from services.runtime.process import Fatal
 
 log = structlog.get_logger()
@@ -52,6 +52,9 @@ async def bootstrap(settings: BootstrapSettings) -> Generation:
             if step is Step.NOTHING:
                 generation = known[max(known)]
                 await _same_log(settings, connection, generation)
+                # Epochs made by an earlier release lack them.
+                async with admin_client(settings.kafka) as admin:
+                    await create_topics(admin, moment_topics(generation, settings.replication))
             else:
                 log.info("making the first epoch", because=step.value)
                 generation = known[1] if known else await _first(settings)

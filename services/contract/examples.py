@@ -57,6 +57,10 @@ CLIENT_FRAMES: Final[tuple[frames.ClientFrame, ...]] = (
     ),
     frames.Send(channel=CHANNEL, id=MESSAGE, text="Good morning 👋 صباح الخير"),
     frames.Ping(),
+    frames.Watch(users=[ANNA, OMAR]),
+    frames.Activity(active=False),
+    frames.SetAway(away=True),
+    frames.Typing(channel=CHANNEL, thread=42),
 )
 
 SERVER_FRAMES: Final[tuple[frames.ServerFrame, ...]] = (
@@ -98,6 +102,8 @@ SERVER_FRAMES: Final[tuple[frames.ServerFrame, ...]] = (
     frames.Closed(channel=CHANNEL, last_seq=57),
     frames.Gap(channel=CHANNEL, from_=45, to=5_320),
     frames.NoticesGap(from_=311, to=316),
+    frames.PresenceFrame(users={ANNA: "active", OMAR: "away"}),
+    frames.TypingFrame(channel=CHANNEL, users=[OMAR], thread=42),
     frames.Reset(epoch=2),
     frames.Reconnect(after_ms=2_700, nodes=[OTHER_NODE]),
     frames.Error(code="bad_frame", message="The frame is not JSON."),

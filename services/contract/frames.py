@@ -12,13 +12,17 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta
 
-from services.contract.events import ChannelId, EventId, MessageSeq, Text
+from services.contract.events import ChannelId, EventId, MessageSeq, Text, UserId
+from services.contract.presence import PresenceState
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 """The largest message a client may send."""
 
 MAX_RESUME_CHANNELS: Final = 1_000
 """How many channels `resume` may name: so many always fit into a message, whatever the token and the numbers."""
+
+MAX_WATCHED: Final = 500
+"""How many people `watch` may name."""
 
 Seq = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -70,7 +74,32 @@ class Ping(_Frame, frozen=True, tag="ping"):
     """The heartbeat, at the pace that `welcome` dictates; answered by `pong`."""
 
 
-ClientFrame = Connect | Send | Ping
+class Watch(_Frame, frozen=True, tag="watch"):
+    """Whose presence you want to be shown, instead of those named before; answered by `presence`, then by changes."""
+
+    users: Annotated[list[UserId], Meta(max_length=MAX_WATCHED)]
+
+
+class Activity(_Frame, frozen=True, tag="activity"):
+    """Whether the person is at this device. A device that says nothing else for half an hour is taken for idle."""
+
+    active: bool
+
+
+class SetAway(_Frame, frozen=True, tag="away"):
+    """The person is away on all devices, until they say otherwise."""
+
+    away: bool
+
+
+class Typing(_Frame, frozen=True, tag="typing"):
+    """The person types. Say it again every few seconds as long as they do; it is forgotten after five."""
+
+    channel: ChannelId
+    thread: Seq | None = None
+
+
+ClientFrame = Connect | Send | Ping | Watch | Activity | SetAway | Typing
 
 
 # --- server to client ---------------------------------------------------------------------------------------
@@ -181,6 +210,23 @@ class NoticesGap(_Frame, frozen=True, tag="notices_gap"):
     to: int
 
 
+class PresenceFrame(_Frame, frozen=True, tag="presence"):
+    """How people whom you watch are now: `active`, `away` or `offline`. At most one a second; the newest counts."""
+
+    users: dict[str, PresenceState]
+
+
+class TypingFrame(_Frame, frozen=True, tag="typing"):
+    """Who types in a channel, or in the thread of the message `thread`; at most one a second for each of them.
+
+    `users`: 20 at most, you among them. Forget them five seconds later, or when they post.
+    """
+
+    channel: str
+    users: list[str]
+    thread: int | None = None
+
+
 class Reset(_Frame, frozen=True, tag="reset"):
     """Your positions are of another epoch and mean nothing here: forget them and refetch by REST."""
 
@@ -218,6 +264,8 @@ ServerFrame = (
     | Closed
     | Gap
     | NoticesGap
+    | PresenceFrame
+    | TypingFrame
     | Reset
     | Reconnect
     | Error

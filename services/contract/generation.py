@@ -13,7 +13,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """One epoch. Times in milliseconds.
 
     epoch           1, 2, 3 ...; part of the topics' names
-    partitions      of `events.<epoch>` and `heads.<epoch>`
+    partitions      of `events.<epoch>`, `heads.<epoch>` and `ephemeral.<epoch>`
     retry_ms        an id is expired once the fold's clock is more than this past its birth
     future_ms       an id born more than this ahead of the fold's clock is refused for now
     checkpoint_lag_ms   how far behind the end of the log (in its own time) the checkpointer stays
@@ -43,3 +43,11 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def directory_topic(self) -> str:
         return f"directory.{self.epoch}"
+
+    @property
+    def sessions_topic(self) -> str:
+        return f"sessions.{self.epoch}"
+
+    @property
+    def ephemeral_topic(self) -> str:
+        return f"ephemeral.{self.epoch}"

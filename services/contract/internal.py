@@ -4,7 +4,10 @@
 detail (RFC 9457) whose `code` is one of `codes.ERRORS`, with `head`, `now` and `retry_after_ms` as in `Refused`.
 Safe to repeat with the same id.
 
-`GET /internal/v1/connections?limit=&cursor=&state=&user=`, likewise authorized: 200 and `ConnectionPage`, a look at one
+`GET /internal/v1/presence?user=`, `POST /internal/v1/presence` and `GET /internal/v1/nodes`, likewise authorized: what the
+session registry knows, the same at every node, and a person's word on whether they are away.
+
+`GET /internal/v1/connections?limit=&cursor=&state=&user=&workspace=`, likewise authorized: 200 and `ConnectionPage`, a look at one
 node's connections, those first that are worst off.
 """
 
@@ -15,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from services.contract.events import ChannelId, EventId, UserId
+from services.contract.presence import PresenceState
 
 
 class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,3 +107,44 @@ class ConnectionPage(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[ConnectionInfo, ...]
     total: int
     next_cursor: str | None
+
+
+class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One live connection of a person, at whatever node. `since`: Unix milliseconds."""
+
+    session: str
+    node: str
+    device: str
+    address: str
+    since: int
+    active: bool
+
+
+class UserPresence(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of `GET /internal/v1/presence?user=`: what any node knows of a person. `away`: they say so themselves."""
+
+    user: str
+    state: PresenceState
+    away: bool
+    sessions: tuple[SessionInfo, ...]
+
+
+class SetPresence(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /internal/v1/presence`: a person says whether they are away. 202."""
+
+    user: UserId
+    away: bool
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A living node: seconds since its heartbeat was heard, people connected to it (of all workspaces)."""
+
+    name: str
+    heard_seconds: float
+    people: int
+
+
+class NodeList(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of `GET /internal/v1/nodes`."""
+
+    items: tuple[NodeInfo, ...]

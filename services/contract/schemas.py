@@ -31,6 +31,9 @@ _FILES: Final[dict[str, tuple[str, Any]]] = {
     "append_request": ("Body of POST /internal/v1/events", internal.AppendRequest),
     "append_reply": ("Answer of POST /internal/v1/events", internal.AppendReply),
     "connection_page": ("Answer of GET /internal/v1/connections", internal.ConnectionPage),
+    "user_presence": ("Answer of GET /internal/v1/presence", internal.UserPresence),
+    "set_presence": ("Body of POST /internal/v1/presence", internal.SetPresence),
+    "node_list": ("Answer of GET /internal/v1/nodes", internal.NodeList),
     "problem": ("Problem details (RFC 9457), the body of every error over HTTP", internal.Problem),
     "generation": ("A generation record: the facts of an epoch of the log", generation.Generation),
 }
@@ -80,8 +83,7 @@ def json_schemas() -> dict[str, Schema]:
     return out
 
 
-def _message(frame: type, example: msgspec.Struct) -> Schema:
-    tag = frame.__struct_config__.tag  # type: ignore[attr-defined]
+def _message(frame: type, tag: str, example: msgspec.Struct) -> Schema:
     summary = (frame.__doc__ or f"`{tag}`.").strip().splitlines()[0]
     return {
         "name": tag,
@@ -113,6 +115,8 @@ def _operations(tag_of: Callable[[type], str]) -> dict[str, Schema]:
         f.Closed,
         f.Gap,
         f.NoticesGap,
+        f.PresenceFrame,
+        f.TypingFrame,
         f.Reset,
         f.Reconnect,
         f.Error,
@@ -123,6 +127,14 @@ def _operations(tag_of: Callable[[type], str]) -> dict[str, Schema]:
         ),
         "post": operation(
             "receive", "Post a message; safe to repeat with the same id.", [f.Send], [f.Ack, f.Refused]
+        ),
+        "watch": operation(
+            "receive", "Whose presence to be shown, instead of those before.", [f.Watch], [f.PresenceFrame]
+        ),
+        "be": operation(
+            "receive",
+            "What the person does: at the device or not, away, typing.",
+            [f.Activity, f.SetAway, f.Typing],
         ),
         "heartbeat": operation("receive", "At the pace that `welcome` dictates.", [f.Ping], [f.Pong]),
         "tell": operation("send", "What happens in the person's channels, and to the connection.", told),
@@ -136,7 +148,9 @@ def asyncapi() -> Schema:
     by_kind = {type(example): example for example in (*examples.CLIENT_FRAMES, *examples.SERVER_FRAMES)}
 
     def tag_of(kind: type) -> str:
-        return str(kind.__struct_config__.tag)  # type: ignore[attr-defined]
+        # One kind goes both ways, with other fields: its name among the messages says which.
+        tag = str(kind.__struct_config__.tag)  # type: ignore[attr-defined]
+        return f"{tag}_shown" if kind is frames.TypingFrame else tag
 
     return {
         "asyncapi": "3.0.0",
@@ -169,7 +183,7 @@ def asyncapi() -> Schema:
         },
         "operations": _operations(tag_of),
         "components": {
-            "messages": {tag_of(kind): _message(kind, by_kind[kind]) for kind in kinds},
+            "messages": {tag_of(kind): _message(kind, tag_of(kind), by_kind[kind]) for kind in kinds},
             "schemas": named,
         },
         "x-error-codes": {

@@ -53,6 +53,19 @@ _COMPACTED: Final = {
 }
 
 
+# Who is connected, now. Read whole by a starting node; what dead nodes left is tombstoned, and tombstones need not stay.
+_SESSIONS: Final = {**_COMPACTED, "segment.ms": str(300_000), "delete.retention.ms": str(300_000)}
+
+# Of use for seconds, read by nobody who was away.
+_EPHEMERAL: Final = {
+    **_ALWAYS,
+    "cleanup.policy": "delete",
+    "retention.ms": str(300_000),
+    "segment.ms": str(60_000),
+    "segment.bytes": str(16 * 1024 * 1024),
+}
+
+
 def durability(replication: int) -> dict[str, str]:
     """How many replicas must have a record before it is acknowledged: all but one, and at least one."""
     return {"min.insync.replicas": str(max(1, replication - 1))}
@@ -68,6 +81,15 @@ def epoch_topics(generation: Generation, replication: int) -> list[NewTopic]:
         _topic(generation.events_topic, generation.partitions, replication, _EVENTS),
         _topic(generation.heads_topic, generation.partitions, replication, _COMPACTED),
         _topic(generation.directory_topic, 1, replication, _COMPACTED),
+        *moment_topics(generation, replication),
+    ]
+
+
+def moment_topics(generation: Generation, replication: int) -> list[NewTopic]:
+    """Those of an epoch that hold nothing but the moment: who is connected, who is typing. Made anew, they lose nothing."""
+    return [
+        _topic(generation.sessions_topic, 1, replication, _SESSIONS),
+        _topic(generation.ephemeral_topic, generation.partitions, replication, _EPHEMERAL),
     ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
@@ -34,6 +34,8 @@ _PASSED_ON: Final = frozenset({
     "expired", "future", "id_reused", "number_unknown", "slow_down", "not_yet", "log_unavailable",
 })  # fmt: skip
 """Codes that mean the sender's message. Any other (draining, a wrong service token ...) is about the node."""
+
+Reply = TypeVar("Reply")
 
 log = structlog.get_logger()
 
@@ -94,6 +96,41 @@ class ChannelServers:
                         return answer
         except TimeoutError:
             log.warning("no channel server in time", nodes=len(self._nodes))
+        raise ApiError("no_channel_server", retry_after_ms=1000)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        reply: type[Reply],
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        node: str | None = None,
+    ) -> Reply:
+        """Ask any node, or the one of this name. The question must do no harm when it is asked twice.
+
+        Raises ApiError not_found for a name that no node has, invalid_request, no_channel_server.
+        """
+        chosen = [each for each in self._in_order() if node is None or each.name == node]
+        if not chosen:
+            raise ApiError("not_found", f"There is no channel server called {node!r}.")
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                for each in chosen:
+                    url = str(each.internal).rstrip("/") + path
+                    try:
+                        response = await self._http.request(method, url, params=params, content=content)
+                    except httpx.TransportError as error:
+                        self._failed(each, type(error).__name__)
+                        continue
+                    if response.status_code == 400:
+                        raise ApiError("invalid_request")
+                    if response.is_success:
+                        return msgspec.json.decode(response.content or b"null", type=reply)
+                    self._failed(each, f"status {response.status_code}")
+        except (TimeoutError, msgspec.DecodeError) as error:
+            log.warning("no answer from a channel server", path=path, error=repr(error))
         raise ApiError("no_channel_server", retry_after_ms=1000)
 
     def _in_order(self) -> list[NodeAddress]:

@@ -75,6 +75,7 @@ def test_a_thread_that_is_no_number_is_refused(world: World, wrong: dict[str, An
 def test_here_is_who_is_connected_and_comes_with_the_event(world: World) -> None:
     anna, omar = world.connected(ANNA), world.connected(OMAR)
     world.connected(OUTSIDER)
+    world.gossip()
     anna.sends(CHANNEL, "<!here> lunch?")
     world.tail()
     (event,) = events(omar.hears())

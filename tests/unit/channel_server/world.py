@@ -146,6 +146,17 @@ class World:
         """A notice comes along in the tail."""
         self.append(notices_channel(workspace), SENDER, encode_notice(notice))
 
+    def gossip(self) -> int:
+        """What the node tells in the topics of the moment comes back; gives how many records that were."""
+        company = self.node.state.company
+        told = company.tell(self.clock.now, self.clock.wall_ms())
+        for record in told:
+            company.presence.heard(record.key, record.value, self.clock.now)
+        fleeting = company.take_fleeting()
+        for typed in fleeting:
+            company.typing_heard(typed.key, typed.value, self.clock.now)
+        return len(told) + len(fleeting)
+
     def tail(self) -> None:
         """Everything that this node appended comes back."""
         appended, self.log.appended = self.log.appended, []

@@ -1,0 +1,120 @@
+"""Promise: everybody sees who is there, at whatever node; and what a lost node knew is forgotten, and stays forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from client import ApiError, LockstepClient, MemoryTokens, Presence, RestClient, Typing
+from tests.stack.lockstep import Stack
+from tests.stack.waiting import until
+from tests.system.client.people import PASSWORD, Someone, joined, owner
+from tests.system.client.test_notices import at_node
+
+
+class View:
+    """What somebody is shown of people."""
+
+    def __init__(self, client: LockstepClient) -> None:
+        self.client = client
+        self.states: dict[str, str] = {}
+        self.typing: list[Typing] = []
+        self.task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for event in self.client.events():
+            if isinstance(event, Presence):
+                self.states.update(event.users)
+            elif isinstance(event, Typing):
+                self.typing.append(event)
+
+
+async def another_log_in(somebody: Someone) -> Someone:
+    rest = RestClient(somebody.rest.base_url, MemoryTokens())
+    await rest.log_in(workspace_slug=somebody.slug, email=somebody.email, password=PASSWORD, device="phone")
+    return Someone(rest, somebody.user_id, somebody.slug, somebody.email)
+
+
+async def test_presence_typing_and_sessions_over_two_nodes(breakable: Stack) -> None:
+    ada = await owner(breakable)
+    ben = await joined(breakable, ada, "Ben")
+    channel = (await ada.rest.create_channel("office")).channel.id
+    await ada.rest.add_members(channel, [ben.user_id])
+    phone = await another_log_in(ben)
+    async with await at_node(breakable, ada, "node-1") as a, await at_node(breakable, ben, "node-2") as b:
+        view = View(a)
+        a.watch([ben.user_id])
+        await until(lambda: view.states.get(ben.user_id) == "active", what="ben is there")
+        await until(lambda: channel in a.cursors and channel in b.cursors, what="both are in the channel")
+        b.typing(channel, thread=None)
+        await until(lambda: view.typing, what="ben types")
+        assert (view.typing[0].channel, view.typing[0].users) == (channel, [ben.user_id])
+        async with await at_node(breakable, phone, "node-1") as p:
+
+            async def connected() -> bool:
+                mine = await ben.rest.live_sessions()
+                return sum(len(each.connections) for each in mine.sessions) == 2
+
+            await until(connected, what="both devices are known")
+            mine = await ben.rest.live_sessions()
+            by_device = {each.device: each for each in mine.sessions}
+            assert [c.node for c in by_device["phone"].connections] == ["node-1"]
+            (other,) = [each for each in mine.sessions if each.current]
+            assert [c.node for c in other.connections] == ["node-2"]
+            assert other.connections[0].address.startswith("127.0.0.1:")
+            assert mine.presence == "active"
+
+            await ben.rest.set_away(True)
+            await until(lambda: view.states[ben.user_id] == "away", what="ben is away by his own word")
+            await ben.rest.set_away(False)
+            await until(lambda: view.states[ben.user_id] == "active", what="and no longer")
+
+            await ben.rest.revoke_session(by_device["phone"].id)
+            await until(lambda: p.state.name == "ended", 5.0, what="signed out from afar")
+            await until(lambda: _gone(ben, by_device["phone"].id), what="and nowhere connected")
+
+        names = [node.name for node in (await ada.rest.nodes()).items]
+        assert names == ["node-1", "node-2"]
+        open_there = await ada.rest.connections("node-2")
+        assert [each.user for each in open_there.items] == [ben.user_id], "of this workspace, and of no other"
+        for call in (ben.rest.nodes(), ben.rest.connections("node-1")):
+            with pytest.raises(ApiError) as refused:
+                await call
+            assert refused.value.code == "forbidden"
+        view.task.cancel()
+
+
+async def _gone(somebody: Someone, session: str) -> bool:
+    return session not in [each.id for each in (await somebody.rest.live_sessions()).sessions]
+
+
+async def test_a_lost_node_is_forgotten_and_does_not_come_back_with_old_sessions(breakable: Stack) -> None:
+    ada = await owner(breakable)
+    ben = await joined(breakable, ada, "Ben")
+    async with await at_node(breakable, ada, "node-1") as a:
+        view = View(a)
+        a.watch([ben.user_id])
+        b = await at_node(breakable, ben, "node-2")
+        async with b:
+            await until(lambda: view.states.get(ben.user_id) == "active", what="ben is there")
+            await breakable.processes["node-2"].crash()
+        # Nobody says goodbye for him.
+        await until(lambda: view.states[ben.user_id] == "offline", 30.0, what="the lost node is noticed")
+        await breakable.start("node-2")
+
+        async def heard_again() -> bool:
+            return [node.name for node in (await ada.rest.nodes()).items] == ["node-1", "node-2"]
+
+        await until(heard_again, 20.0, what="it is back")
+        async with httpx.AsyncClient() as http:
+            for node in ("node-1", "node-2"):
+                answer = await http.get(
+                    f"{breakable.internal_url(node)}/internal/v1/presence",
+                    params={"user": ben.user_id},
+                    headers={"authorization": f"Bearer {breakable.service_token}"},
+                )
+                assert answer.json()["sessions"] == []
+        assert view.states[ben.user_id] == "offline"
+        view.task.cancel()
