@@ -27,7 +27,19 @@ from client.cli.output import Describer, held_back, notice, one_line
 from client.client import LockstepClient
 from client.connection import State
 from client.errors import InvalidMessage, LockstepError, SendRefused
-from client.model import Ack, CatchingUp, ChannelEvent, Closed, Gap, MessageEvent, Opened, Reset
+from client.model import (
+    Ack,
+    CatchingUp,
+    ChannelEvent,
+    Closed,
+    Gap,
+    MessageEvent,
+    Opened,
+    Presence,
+    Reset,
+    Typing,
+)
+from services.contract.frames import MAX_WATCHED
 
 _HELP: Final = """\
 — /history N   show N more of what happened before
@@ -36,6 +48,8 @@ _HELP: Final = """\
 — //text       say something that begins with /
 — /quit        leave (also Ctrl-D)"""
 _PATIENCE_S: Final = 30.0
+_TYPING_S: Final = 5.0
+_SAY_TYPING_S: Final = 3.0
 
 
 def chat(
@@ -116,9 +130,13 @@ class _Conversation:
         self._moved = asyncio.Event()
         self._highest = 0  # the latest of ours that is stored
         self._waiting = 0  # messages typed and not stored yet
+        self._present: dict[str, str] = {}  # how members are, of those who are watched
+        self._typing: tuple[list[str], float] = ([], 0.0)  # who types, and until when that is believed
+        self._said_typing = 0.0
 
     async def hold(self, limit: int) -> None:
         self._people.update(await self._here.people(self._live.rest))
+        self._live.watch(list(self._people)[:MAX_WATCHED])
         self._status.say = self._note
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         if interactive:
@@ -156,6 +174,11 @@ class _Conversation:
                     await self._open(head, limit)
                 case Closed(channel=channel) if channel == self._place.id:
                     raise CommandFailed(f"You are no longer in {self._place.label}.")
+                case Presence(users=users):
+                    self._present.update(users)
+                case Typing(channel=channel, users=users) if channel == self._place.id:
+                    self._typing = (users, time.monotonic() + _TYPING_S)
+                    self._status.refresh()
                 case MessageEvent() | ChannelEvent() if event.channel == self._place.id:
                     await self._show(event)
 
@@ -251,7 +274,9 @@ class _Conversation:
                 except LockstepError as error:
                     self._note(f"— who is here cannot be read now: {error}")
                 else:
-                    self._note("— " + ", ".join(one_line(member.name) for member in members))
+                    self._note(
+                        "— " + ", ".join(self._as_present(each.user_id, each.name) for each in members)
+                    )
             case "/reply" | "/edit" | "/delete" | "/react" | "/unreact" | "/pin" | "/unpin":
                 await self._change(word[1:], rest.strip())
             case _:
@@ -293,6 +318,7 @@ class _Conversation:
         """Lines from the terminal, until Ctrl-D."""
         prompt: PromptSession[str] = PromptSession(erase_when_done=True)
         self._status.refresh = lambda: prompt.app.invalidate()
+        prompt.default_buffer.on_text_changed += lambda buffer: self._types(buffer.text)
         try:
             while True:
                 try:
@@ -302,6 +328,23 @@ class _Conversation:
         finally:
             self._status.refresh = lambda: None
 
+    def _types(self, text: str) -> None:
+        now = time.monotonic()
+        if text and not text.startswith("/") and now >= self._said_typing + _SAY_TYPING_S:
+            self._said_typing = now
+            self._live.typing(self._place.id)
+
+    def _as_present(self, user_id: str, name: str) -> str:
+        state = self._present.get(user_id)
+        return one_line(name) + (f" ({state})" if state in ("active", "away") else "")
+
+    def _typists(self) -> str:
+        users, until = self._typing
+        if not users or time.monotonic() > until:
+            return ""
+        names = ", ".join(self._describer.name(user) for user in users[:3])
+        return f" {names} typing… " if len(users) <= 3 else " several people typing… "
+
     def _prompt(self) -> AnyFormattedText:
         label = one_line(self._place.label)
         if not self._status.connected:
@@ -309,7 +352,7 @@ class _Conversation:
             return HTML("<ansiyellow>{} (reconnecting{})</ansiyellow>> ").format(label, waiting)
         if self._waiting:
             return HTML("<b>{}</b> <ansigray>({} under way)</ansigray>> ").format(label, self._waiting)
-        return HTML("<b>{}</b>> ").format(label)
+        return HTML("<b>{}</b><ansigray>{}</ansigray>> ").format(label, self._typists())
 
 
 async def _piped() -> AsyncIterator[str]:

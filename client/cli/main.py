@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import account, channels, groups, later, marks, messages, people, threads, workspace
+from client.cli import account, channels, groups, later, marks, messages, people, presence, threads, workspace
 from client.cli.chat import chat
 from client.cli.context import Context
 from client.cli.errors import CommandFailed, sentence
@@ -88,9 +88,14 @@ app.command(rich_help_panel=_TALK)(marks.pin)
 app.command(rich_help_panel=_TALK)(marks.unpin)
 app.command(rich_help_panel=_TALK)(marks.pins)
 app.command(rich_help_panel=_TALK)(marks.versions)
+app.command(rich_help_panel=_TALK)(presence.unread)
+app.command(rich_help_panel=_TALK)(presence.read)
+app.command(rich_help_panel=_TALK)(presence.announce)
 app.add_typer(later.saved, rich_help_panel=_TALK)
 app.add_typer(later.schedule, rich_help_panel=_TALK)
 app.add_typer(channels.app, rich_help_panel=_PEOPLE)
+app.command(rich_help_panel=_PEOPLE)(presence.who)
+app.command(rich_help_panel=_PEOPLE)(presence.sessions)
 app.command(rich_help_panel=_PEOPLE)(account.users)
 app.command(rich_help_panel=_PEOPLE)(account.invite)
 app.add_typer(people.invites, rich_help_panel=_PEOPLE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from client import ApiError, LockstepClient, MemoryTokens, Presence, RestClient, Typing
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
+from tests.system.client.command import Command
 from tests.system.client.people import PASSWORD, Someone, joined, owner
+from tests.system.client.test_command import invited, signed_up
 from tests.system.client.test_notices import at_node
 
 
@@ -118,3 +122,39 @@ async def test_a_lost_node_is_forgotten_and_does_not_come_back_with_old_sessions
                 assert answer.json()["sessions"] == []
         assert view.states[ben.user_id] == "offline"
         view.task.cancel()
+
+
+async def test_the_commands_about_people_now(breakable: Stack, tmp_path: Path) -> None:
+    command = Command(tmp_path, breakable.web_url)
+    await signed_up(command)
+    grace = await invited(command, "Grace Hopper")
+    async with command.piped(*grace, "tail", "--json") as tail:
+        assert tail.stdout is not None
+        while b'"opened"' not in await tail.stdout.readline():
+            pass
+        assert "Told everybody" in (await command.ok("announce", "Tea is at four")).out
+        while b'"notice"' not in (line := await tail.stdout.readline()):
+            pass
+        told = json.loads(line)
+        assert (told["sender_name"], told["notice"]["text"]) == ("Ada Lovelace", "Tea is at four")
+        there = (await command.ok("who", "--all", "--json")).json
+        assert {each["name"]: each["presence"] for each in there}["Grace Hopper"] == "active"
+        (mine,) = [
+            each
+            for each in (await command.ok(*grace, "sessions", "--json")).json[0]["sessions"]
+            if each["current"]
+        ]
+        assert mine["connections"], "the tail"
+    assert "Told 1." in (await command.ok("announce", "Only you", "--to", "grace@example.com")).out
+    sent = (await command.ok("send", "general", "Have you read this?", "--json")).json[0]
+    (waiting,) = (await command.ok(*grace, "unread", "--json")).json
+    assert waiting["unread"] == 1
+    await command.ok(*grace, "read", "general")
+    await until(lambda: _read_everything(command, grace), what="all is read")
+    await command.ok(*grace, "read", "general", "--unread-from", str(sent["seq"]))
+    refused = await command(*grace, "announce", "me too")
+    assert refused.code == 1
+
+
+async def _read_everything(command: Command, profile: tuple[str, str]) -> bool:
+    return "You have read everything" in (await command.ok(*profile, "unread")).out
