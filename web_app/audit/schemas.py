@@ -32,11 +32,9 @@ AuditAction = Literal[
     "channel.settings_changed",
     "channel.made_private",
     "channel.member_removed",
-    "message.deleted",
     "announcement.posted",
-    "session.ended",
 ]
-"""What is noted; `message.deleted` is that of somebody else's, `session.ended` likewise."""
+"""What is noted. Deletions of others' messages are events of their channels, and noted there for ever."""
 
 ENTRY_EXAMPLE: Final[dict[str, Any]] = {
     "id": "aud_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b",

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.contract.notices import AnnouncementPosted, addressed, notices_channel
 from services.contract.tokens import Claims
 from services.database.outbox import enqueue_notice
+from web_app.audit import repository as audit
 from web_app.auth.repository import Viewer, find_viewer
 from web_app.database import AnyRow
 from web_app.notices import repository
@@ -43,6 +44,9 @@ async def announce(db: AsyncConnection, viewer: Viewer, wanted: NewAnnouncement)
         raise ApiError("not_found", "Somebody of these is not an active person of this workspace.")
     notice = AnnouncementPosted(text=wanted.text, user_ids=people, all=wanted.all)
     await enqueue_notice(db, viewer.workspace_id, viewer.user_id, notice)
+    await audit.record(
+        db, viewer, "announcement.posted", text=wanted.text[:200], addressed=len(people) or None
+    )
     return Announced(addressed=None if wanted.all else len(people))
 
 

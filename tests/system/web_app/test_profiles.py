@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.system.web_app.conftest import NewWeb
 from tests.system.web_app.people import Person, join, ok, refused
 from tests.system.web_app.records import outbox, outbox_end
 
@@ -117,9 +118,23 @@ async def test_do_not_disturb_by_schedule_and_by_snoozing(owner: Person, sql: as
         refused(await owner.ask("PUT", f"{path}/snooze", {"until": wrong.isoformat()}), "invalid_request")
 
 
-async def test_changing_a_profile_too_often_is_slowed_down(owner: Person, new_web: Any) -> None:
-    web = await new_web(web_change_limit="3/hour")
+@pytest.mark.parametrize(
+    ("setting", "method", "path", "body"),
+    [
+        ("web_change_limit", "PUT", "/v1/me/status", {"text": "@"}),
+        ("web_create_limit", "POST", "/v1/channels", {"kind": "public", "name": "room @"}),
+        ("web_create_limit", "POST", "/v1/groups", {"handle": "group-@", "name": "Group"}),
+        ("web_invite_limit", "POST", "/v1/invites", {"email": "person-@@example.com"}),
+    ],
+)
+async def test_who_does_too_much_is_slowed_down(
+    owner: Person, new_web: NewWeb, setting: str, method: str, path: str, body: dict[str, str]
+) -> None:
+    web = await new_web(**{setting: "3/hour"})
     person = Person(web.http, owner.id, owner.email, owner.workspace_slug, owner.tokens)
-    answers = [await person.ask("PUT", "/v1/me/status", {"text": str(n)}) for n in range(4)]
-    assert [each.status_code for each in answers] == [200, 200, 200, 429]
+    answers = []
+    for number in range(4):
+        wanted = {name: text.replace("@", str(number), 1) for name, text in body.items()}
+        answers.append(await person.ask(method, path, wanted))
+    assert [each.is_success for each in answers] == [True, True, True, False]
     assert refused(answers[-1], "slow_down")["retry_after_ms"] > 0
