@@ -15,7 +15,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.contract.codes import ERRORS
-from services.contract.internal import AppendReply, AppendRequest, Problem
+from services.contract.internal import (
+    AppendReply,
+    AppendRequest,
+    ConnectionPage,
+    NodeInfo,
+    NodeList,
+    Problem,
+    UserPresence,
+)
 from services.runtime.admin import serving
 
 
@@ -72,6 +80,23 @@ class Node:
         )
         return Response(msgspec.json.encode(reply), 201, media_type="application/json")
 
+    async def presence(self, request: Request) -> Response:
+        """Nobody is connected here."""
+        if request.method == "POST":
+            return Response(status_code=202)
+        user = request.query_params["user"]
+        return self._json(UserPresence(user=user, state="offline", away=False, sessions=()))
+
+    async def nodes(self, request: Request) -> Response:
+        return self._json(NodeList(items=(NodeInfo(name="node-1", heard_seconds=0.1, people=0),)))
+
+    async def connections(self, request: Request) -> Response:
+        return self._json(ConnectionPage(items=(), total=0, next_cursor=None))
+
+    @staticmethod
+    def _json(content: object) -> Response:
+        return Response(msgspec.json.encode(content), 200, media_type="application/json")
+
     @staticmethod
     def _problem(content: Problem) -> Response:
         return Response(msgspec.json.encode(content), content.status, media_type="application/problem+json")
@@ -89,7 +114,14 @@ async def node(log: Log, service_token: str) -> AsyncIterator[Node]:
     """A node on a port of its own."""
     made = Node(log, service_token)
 
-    app = Starlette(routes=[Route("/internal/v1/events", made.append, methods=["POST"])])
+    app = Starlette(
+        routes=[
+            Route("/internal/v1/events", made.append, methods=["POST"]),
+            Route("/internal/v1/presence", made.presence, methods=["GET", "POST"]),
+            Route("/internal/v1/nodes", made.nodes),
+            Route("/internal/v1/connections", made.connections),
+        ]
+    )
     async with serving(app, "127.0.0.1", 0) as port:
         made.url = f"http://127.0.0.1:{port}"
         yield made

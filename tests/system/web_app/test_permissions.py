@@ -42,6 +42,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     # There are two messages: for later ones they would wait.
     **{name: {"seq": 1, "head": 2} for name in MARKING},
 }
+QUERIES: Final[dict[str, dict[str, str]]] = {"list_connections": {"node": "node-1"}}
 # After these the next person stands before another channel.
 CHANGE_WHO_SEES: Final = {"make_channel_private"}
 PLACES: Final = ("outside", "inside", "maker")
@@ -97,6 +98,7 @@ class Scene:
         for place, prefix in operation.ids.items():
             values[place] = await self._id(prefix, case, person)
         path, query, body = operation.request(values)
+        query |= QUERIES.get(name, {})
         answer = await person.ask(operation.method, path, BODIES.get(name, body), **query)
         assert answer.status_code < 500, (name, case, answer.text)
         return None if answer.is_success else str(answer.json()["code"])
