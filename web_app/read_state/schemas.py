@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from web_app.fields import Body, Reply, Seq, examples
 
@@ -14,8 +14,8 @@ class ReadTo(Body):
 
     model_config = examples({"seq": 42, "head": 44})
 
-    seq: Annotated[Seq, Field(description="You have read everything up to this number.")]
-    head: Seq = 0
+    seq: Annotated[Seq, Field(strict=True, description="You have read everything up to this number.")]
+    head: Annotated[Seq, Field(strict=True)] = 0
 
 
 class UnreadFrom(Body):
@@ -23,14 +23,17 @@ class UnreadFrom(Body):
 
     model_config = examples({"seq": 42, "head": 44})
 
-    seq: Annotated[int, Field(ge=1, le=(1 << 53) - 1, description="This message and what follows is unread.")]
-    head: Seq = 0
+    seq: Annotated[
+        int,
+        Field(strict=True, ge=1, le=(1 << 53) - 1, description="This message and what follows is unread."),
+    ]
+    head: Annotated[Seq, Field(strict=True)] = 0
 
 
 class Following(Body):
     model_config = examples({"following": False})
 
-    following: bool
+    following: StrictBool
 
 
 class Marker(Reply):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from services.contract.internal import ConnectionState
 from services.contract.presence import PresenceState
@@ -77,7 +77,7 @@ class MySessions(Reply):
 class PresenceChange(Body):
     model_config = examples({"away": True})
 
-    away: bool
+    away: StrictBool
 
 
 class NodeItem(Reply):
