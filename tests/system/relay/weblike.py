@@ -42,7 +42,9 @@ class WebLike:
                     ),
                     {"id": person, "workspace": self.workspace},
                 )
-            await enqueue_directory(connection, [f"user:{person}" for person in self.people])
+            await enqueue_directory(
+                connection, [f"workspace:{self.workspace}", *(f"user:{person}" for person in self.people)]
+            )
             for channel in self.channels:
                 await connection.execute(
                     text(
