@@ -40,7 +40,9 @@ async def invited(command: Command, name: str) -> tuple[str, str]:
     email = f"{name.split()[0].lower()}@example.com"
     token = (await command.ok("invite", email, "--json")).json[0]["token"]
     profile = ("--profile", name.split()[0].lower())
-    await command.ok(*profile, "accept-invite", token, "--name", name, "--password-stdin", stdin=PASSWORD)
+    # One in 64 tokens begins with a hyphen.
+    options = ("--name", name, "--password-stdin", "--", token)
+    await command.ok(*profile, "accept-invite", *options, stdin=PASSWORD)
     return profile
 
 

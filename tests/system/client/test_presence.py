@@ -130,15 +130,13 @@ async def test_the_commands_about_people_now(breakable: Stack, tmp_path: Path) -
     grace = await invited(command, "Grace Hopper")
     async with command.piped(*grace, "tail", "--json") as tail:
         assert tail.stdout is not None
-        while b'"opened"' not in await tail.stdout.readline():
-            pass
+        await until(lambda: _is_there(command, "Grace Hopper"), 30.0, what="the tail is connected")
         assert "Told everybody" in (await command.ok("announce", "Tea is at four")).out
-        while b'"notice"' not in (line := await tail.stdout.readline()):
-            pass
+        async with asyncio.timeout(30):
+            while b'"notice"' not in (line := await tail.stdout.readline()):
+                assert line, "it ended"
         told = json.loads(line)
         assert (told["sender_name"], told["notice"]["text"]) == ("Ada Lovelace", "Tea is at four")
-        there = (await command.ok("who", "--all", "--json")).json
-        assert {each["name"]: each["presence"] for each in there}["Grace Hopper"] == "active"
         (mine,) = [
             each
             for each in (await command.ok(*grace, "sessions", "--json")).json[0]["sessions"]
@@ -154,6 +152,11 @@ async def test_the_commands_about_people_now(breakable: Stack, tmp_path: Path) -
     await command.ok(*grace, "read", "general", "--unread-from", str(sent["seq"]))
     refused = await command(*grace, "announce", "me too")
     assert refused.code == 1
+
+
+async def _is_there(command: Command, name: str) -> bool:
+    there = (await command.ok("who", "--all", "--json")).json
+    return {each["name"]: each["presence"] for each in there}.get(name) == "active"
 
 
 async def _read_everything(command: Command, profile: tuple[str, str]) -> bool:
