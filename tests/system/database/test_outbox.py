@@ -16,6 +16,7 @@ from services.contract.directory import (
     MemberRecord,
     RevokedRecord,
     UserRecord,
+    WorkspaceRecord,
 )
 from services.contract.ids import uuid7
 from services.database.directory_state import REVOCATION_MS, all_records, current_records
@@ -78,8 +79,9 @@ async def test_no_keys_are_no_rows(engine: AsyncEngine) -> None:
 
 
 EXPECTED: list[DirectoryRecord] = [
-    UserRecord(version=1, id=OWNER, workspace_id=WORKSPACE, name="Ada", active=True),
-    UserRecord(version=2, id=OTHER, workspace_id=WORKSPACE, name="Ada", active=True),
+    WorkspaceRecord(version=8, id=WORKSPACE),
+    UserRecord(version=1, id=OWNER, workspace_id=WORKSPACE, name="Ada", active=True, role="owner"),
+    UserRecord(version=2, id=OTHER, workspace_id=WORKSPACE, name="Ada", active=True, role="owner"),
     KeyRecord(version=4, kid=KEY, public_key="PEM", active=True),
     ChannelRecord(version=5, id=CHANNEL, workspace_id=WORKSPACE, kind="public", archived=False),
     MemberRecord(version=6, channel_id=CHANNEL, user_id=OWNER, member=True),
