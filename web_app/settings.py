@@ -35,6 +35,9 @@ class WebSettings(LogSettings, DatabaseSettings):
     web_invite_link: Annotated[str, Field(pattern=r"^https?://[^\s#]{1,300}$")] = "http://127.0.0.1:8000/join"
     """Where the link of an invitation leads; `#` and the token follow."""
 
+    web_at_least_s: Annotated[float, Field(ge=0, le=60)] = 5.0
+    """How long a request that names a number waits for history to come to it."""
+
     web_login_limit: RateLimit = "20/minute"
     """Attempts to log in to one account from one address."""
     web_address_limit: RateLimit = "600/minute"

@@ -10,10 +10,9 @@ from typing import Final, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from web_app import metrics
-from web_app.database import Database
+from web_app.parts import Parts
 from web_app.problems import ApiError
 
-AT_LEAST_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.25
 
@@ -21,17 +20,17 @@ T = TypeVar("T")
 
 
 async def until_stored(
-    database: Database, look: Callable[[AsyncConnection], Awaitable[tuple[int, T]]], at_least: int
+    parts: Parts, look: Callable[[AsyncConnection], Awaitable[tuple[int, T]]], at_least: int
 ) -> T:
     """What `look` gives once its number is `at_least`. It must wait for nothing but the database.
 
-    Raises ApiError not_yet after five seconds, and what `look` raises.
+    Raises ApiError not_yet when it has not come so far in time (`WebSettings.web_at_least_s`), and what `look` raises.
     """
-    deadline = time.monotonic() + AT_LEAST_S
+    deadline = time.monotonic() + parts.settings.web_at_least_s
     pause = _FIRST_PAUSE_S
     waited = False
     while True:
-        async with database.reading() as db:
+        async with parts.database.reading() as db:
             reached, found = await look(db)
         if reached >= at_least:
             if waited:

@@ -108,7 +108,7 @@ async def find_meant(
         )
         return (meant.access.head if meant.access.member else seq), meant
 
-    return await until_stored(parts.database, look, seq)
+    return await until_stored(parts, look, seq)
 
 
 async def event_page(parts: Parts, claims: Claims, channel_id: str, wanted: HistoryQuery) -> WrittenEventPage:
@@ -219,7 +219,7 @@ async def read_page(
             return access.head, (access, Rows([], False, False))
         return access.head, (access, await read(db, channel_id, span_of(wanted)))
 
-    return await until_stored(parts.database, look, wanted.at_least or 0)
+    return await until_stored(parts, look, wanted.at_least or 0)
 
 
 def span_of(wanted: HistoryQuery) -> Span:

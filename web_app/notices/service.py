@@ -33,7 +33,7 @@ async def notice_page(parts: Parts, claims: Claims, wanted: NoticesQuery) -> Wri
         rows = await repository.read_page(db, stream, wanted.after)
         return at.head, _page(viewer, at.epoch, at.head, rows, wanted)
 
-    return await until_stored(parts.database, look, wanted.at_least or 0)
+    return await until_stored(parts, look, wanted.at_least or 0)
 
 
 async def announce(db: AsyncConnection, viewer: Viewer, wanted: NewAnnouncement) -> Announced:

@@ -69,7 +69,7 @@ async def _place(parts: Parts, claims: Claims, channel: str, root: int | None, a
             raise ApiError("not_a_member")
         return place.head, place
 
-    place = await until_stored(parts.database, look, at_least)
+    place = await until_stored(parts, look, at_least)
     if root is not None and not place.is_root:
         raise ApiError("not_found", f"There is no message {root} that could have a thread.")
     return place

@@ -41,7 +41,7 @@ async def sync(parts: Parts, claims: Claims, at_least: int) -> Sync:
             me=me, epoch=at.epoch, notices=at.head, channels=channels, threads_unread=threads
         )
 
-    found = await until_stored(parts.database, look, at_least)
+    found = await until_stored(parts, look, at_least)
     assert found is not None
     return found
 

@@ -50,7 +50,7 @@ async def page(
             found.more_after,
         )
 
-    shown = await until_stored(parts.database, look, least)
+    shown = await until_stored(parts, look, least)
     assert shown is not None
     return shown
 

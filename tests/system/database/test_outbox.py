@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from services.contract.directory import (
     ChannelRecord,
     DirectoryRecord,
+    GroupRecord,
     KeyRecord,
     MemberRecord,
     RevokedRecord,
@@ -24,7 +25,7 @@ from services.database.outbox import NOTIFY_CHANNEL, enqueue_directory, enqueue_
 from services.database.tables import OutboxRow
 from tests.stack.servers import Database
 from tests.stack.waiting import until
-from tests.system.database.example import CHANNEL, KEY, OTHER, OWNER, SESSION, WORKSPACE, fill
+from tests.system.database.example import CHANNEL, GROUP, KEY, OTHER, OWNER, SESSION, WORKSPACE, fill
 
 
 @pytest.fixture
@@ -80,6 +81,9 @@ async def test_no_keys_are_no_rows(engine: AsyncEngine) -> None:
 
 EXPECTED: list[DirectoryRecord] = [
     WorkspaceRecord(version=8, id=WORKSPACE),
+    GroupRecord(
+        version=9, id=GROUP, workspace_id=WORKSPACE, handle="mathematicians", user_ids=[OWNER], active=True
+    ),
     UserRecord(version=1, id=OWNER, workspace_id=WORKSPACE, name="Ada", active=True, role="owner"),
     UserRecord(version=2, id=OTHER, workspace_id=WORKSPACE, name="Ada", active=True, role="owner"),
     KeyRecord(version=4, kid=KEY, public_key="PEM", active=True),

@@ -188,5 +188,7 @@ def environment_for(
         "LOCKSTEP_SECRETS_DIR": str(secrets_dir),
         "LOCKSTEP_NODES": json.dumps(listed),
         "LOCKSTEP_WEB_PORT": str(port),
+        # Nobody persists here: to wait for long is of no use.
+        "LOCKSTEP_WEB_AT_LEAST_S": "0.2",
         **{f"LOCKSTEP_{name.upper()}": str(value) for name, value in CHEAP.items()},
     }
