@@ -30,7 +30,7 @@ logs: ## follow the logs (NAME=web_app for one)
 clean: ## stop, and remove data, logs and secrets (asks; YES=1 does not)
 	$(call stack,clean $(if $(YES),--yes))
 
-demo: runtime ## 20 people talk, things are killed in the middle, and everything is verified (needs `make up`)
+demo: runtime ## a conversation with kills in the middle, verified; then every feature, checked (needs `make up`)
 	@$(VENV)/python -m deploy.demo $(ARGS)
 
 faults: ## break a stack of its own in every way (ONLY=name for some, SEED=n to repeat, ARGS=--list): up to an hour

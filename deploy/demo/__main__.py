@@ -13,19 +13,22 @@ from rich.console import Console
 
 from client import LockstepError
 from deploy import control
-from deploy.demo.conversation import DemoFailed
+from deploy.control import Control
 from deploy.demo.run import Plan, play
+from deploy.demo.second_act import holds, play_second_act, print_scenes
 from deploy.demo.table import print_outcome
+from deploy.demo.waiting import DemoFailed
 from deploy.local.errors import StackError
 from verify.findings import CannotJudge
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: nothing lost, doubled or out of order. 1: something was. 2: it could not be played or judged."""
+    """0: nothing lost, doubled or out of order, and every scene held. 1: not so. 2: it could not be played or judged."""
     plan = Plan()
     parser = argparse.ArgumentParser(
         prog="python -m deploy.demo",
-        description="A conversation on the running stack, with things stopped and killed in the middle, and the proof.",
+        description="Two acts on the running stack: a conversation with things stopped and killed in the middle, and "
+        "the proof; then all that people do with messages and with one another, and who sees it.",
     )
     parser.add_argument(
         "--clients", type=int, default=plan.clients, help="how many people talk (%(default)s)"
@@ -36,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="keep the recordings here (an empty folder)"
     )
+    parser.add_argument("--act", type=int, choices=(1, 2), help="only this one")
     options = parser.parse_args(arguments)
     if options.clients < 2 or options.messages < 1 or options.seconds <= 0:
         parser.error("at least two clients, one message, and some time")
@@ -47,11 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{folder} is not empty")
     keep = True
     try:
-        outcome = asyncio.run(play(control.current(), plan, folder, console))
-        console.print()
-        print_outcome(outcome, console)
-        keep = options.keep is not None or not outcome.good
-        return 0 if outcome.good else 1
+        hand = control.current()
+        good = True
+        if options.act != 2:
+            outcome = asyncio.run(play(hand, plan, folder, console))
+            console.print()
+            print_outcome(outcome, console)
+            keep = options.keep is not None or not outcome.good
+            good = outcome.good
+        if options.act != 1 and good:
+            console.print()
+            good = asyncio.run(_second_act(hand, console))
+        return 0 if good else 1
     except (StackError, LockstepError, DemoFailed, CannotJudge) as error:
         console.print(f"[red]error:[/] {error}")
         return 2
@@ -63,6 +74,13 @@ def main(arguments: list[str] | None = None) -> int:
             shutil.rmtree(folder)
         else:
             console.print(f"The recordings are in {folder}", soft_wrap=True)
+
+
+async def _second_act(hand: Control, console: Console) -> bool:
+    scenes = await play_second_act(await hand.addresses(), console)
+    console.print()
+    print_scenes(scenes, console)
+    return holds(scenes)
 
 
 if __name__ == "__main__":

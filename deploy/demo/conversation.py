@@ -5,23 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final
 
 from client import Ack, LockstepClient, LockstepError, MessageEvent, Recorder, State
 from deploy.demo.people import Crowd, Person
 from deploy.demo.texts import say
 from deploy.demo.together import together
-
-_POLL_S: Final = 0.1
-
-
-class DemoFailed(Exception):
-    """Something that should have happened did not; the message says what."""
+from deploy.demo.waiting import until
 
 
 @dataclass
@@ -128,40 +122,32 @@ class Conversation:
     async def until_open(self, timeout: float) -> None:
         """Until every channel is open to every client. Raises DemoFailed."""
         everywhere = set(self.crowd.channels)
-        await _until(
+        await until(
             lambda: all(everywhere <= set(member.client.cursors) for member in self.members),
-            timeout,
             "not every channel was opened to every client",
+            timeout,
         )
 
     async def until_settled(self, timeout: float) -> None:
         """Until every message has its verdict, and everybody was shown everything. Raises DemoFailed."""
-        await _until(
+        await until(
             lambda: all(post.acked for post in self.posts) or bool(self.failures),
-            timeout,
             "not every message was acknowledged",
+            timeout,
         )
         heads: dict[str, int] = {}
         for member in self.members:
             for channel, head in member.heads.items():
                 heads[channel] = max(heads.get(channel, 0), head)
-        await _until(
+        await until(
             lambda: all(
                 member.client.cursors.get(channel, 0) >= head
                 for member in self.members
                 for channel, head in heads.items()
             ),
-            timeout,
             "not every client was shown everything",
+            timeout,
         )
-
-
-async def _until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"{otherwise} within {timeout:g} s")
-        await asyncio.sleep(_POLL_S)
 
 
 @contextlib.asynccontextmanager

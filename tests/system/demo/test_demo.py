@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from client import ApiError
 from deploy import control
 from deploy.control import Addresses
 from deploy.demo import __main__ as command
 from deploy.demo.run import Outcome, Plan, play
+from deploy.demo.second_act import SCENES, Scene, holds, play_second_act, print_scenes
+from deploy.demo.story import Told
 from deploy.demo.table import print_outcome
+from deploy.demo.waiting import DemoFailed, refused, until
 from deploy.local.errors import StackError
 from deploy.settings import NODES
 from services.contract.envelope import encode_envelope
@@ -103,6 +107,7 @@ async def test_nothing_is_lost_and_whatever_is_tampered_with_is_found(
     await a_text_changed_in_postgresql_is_found(stack, recordings)
     await a_row_deleted_in_postgresql_is_found(stack, recordings)
     await a_copy_in_the_log_changes_nothing_and_a_forged_record_is_found(stack, recordings, outcome)
+    await the_second_act_holds_on_what_the_first_one_left(hand)
 
 
 async def a_text_changed_in_postgresql_is_found(stack: Stack, recordings: Path) -> None:
@@ -185,6 +190,45 @@ async def a_copy_in_the_log_changes_nothing_and_a_forged_record_is_found(
     finally:
         await consumer.stop()
         await producer.stop()
+
+
+async def the_second_act_holds_on_what_the_first_one_left(hand: TestStack) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=130)
+    scenes = await play_second_act(await hand.addresses(), console)
+    print_scenes(scenes, console)
+    assert holds(scenes), screen.getvalue()
+    assert sum(scene.seconds for scene in scenes) < 20.0, screen.getvalue()
+    assert all(title in screen.getvalue() for title, _ in SCENES)
+
+
+def test_a_scene_that_does_not_hold_is_told_loudly() -> None:
+    good = [Scene(title, Told("it happened", "everybody"), "", 0.1) for title, _ in SCENES]
+    bad = [*good[:-1], Scene("signing out", None, "the phone is still connected within 10 s", 10.0)]
+    screen = io.StringIO()
+    print_scenes(bad, Console(file=screen, width=130))
+    assert holds(good)
+    assert not holds(bad)
+    assert not holds(good[:-1]), "a scene was left out"
+    assert "FAILED" in screen.getvalue()
+    assert "the phone is still connected" in screen.getvalue()
+
+
+async def test_what_does_not_hold_ends_a_wait_and_a_call_that_should_be_refused() -> None:
+    with pytest.raises(DemoFailed, match=r"it did not come within 0\.01 s"):
+        await until(lambda: False, "it did not come", 0.01)
+
+    async def taken() -> None:
+        pass
+
+    async def forbidden() -> None:
+        raise ApiError("forbidden", 403, "no")
+
+    with pytest.raises(DemoFailed, match="was not refused"):
+        await refused(taken(), "forbidden")
+    with pytest.raises(DemoFailed, match="instead of not_found"):
+        await refused(forbidden(), "not_found")
+    await refused(forbidden(), "forbidden")
 
 
 def test_without_a_stack_one_sentence_says_so(
