@@ -3,7 +3,8 @@
 Written by web_app: workspaces, users, invites, sessions, refresh tokens, signing keys, channels, memberships,
 user groups, saved and scheduled messages, channel preferences, do not disturb, the audit log, idempotency keys, and rows into the outbox.
 Written by the persister: events, messages, message mentions, channel heads, read markers, thread follows,
-log partitions (and it deletes an event's outbox row in the transaction that stores the event). Written by the relay: it deletes published
+log partitions (and it deletes an event's outbox row in the transaction that stores the event, and inserts those of
+notices of mentions). Written by the relay: it deletes published
 directory rows of the outbox and gives an expired event row its new id. Generations are written when an epoch is made.
 
 `version` columns come from the one sequence `row_version`, drawn while the row's lock is held, so that per entity

@@ -195,3 +195,38 @@ async def test_only_admins_announce_and_only_to_their_people(breakable: Stack) -
         with pytest.raises(ApiError) as refused:
             await somebody.rest.announce("hello", to)
         assert refused.value.code == code
+
+
+async def test_who_is_mentioned_is_told_once_and_nobody_who_is_not_in_the_channel(breakable: Stack) -> None:
+    """One record for all of them; told by the transaction that stores the message, so also when the persister dies."""
+    ada = await owner(breakable)
+    ben, eve = await joined(breakable, ada, "Ben"), await joined(breakable, ada, "Eve")
+    stream = notices_channel(await workspace_of(ada))
+    channel = (await ada.rest.create_channel("engine", private=True)).channel.id
+    added = await ada.rest.add_members(channel, [ben.user_id])
+    text = f"<@{ben.user_id}>, have you seen this? <@{eve.user_id}> <@{ada.user_id}>"
+    async with (
+        await at_node(breakable, ben, "node-2") as bens,
+        await at_node(breakable, eve, "node-1") as eves,
+    ):
+        devices = [Device(bens), Device(eves)]
+        listening = [asyncio.create_task(device.listen()) for device in devices]
+        before = [body for body in await bodies_of(breakable, stream) if b"mention.made" in body]
+        assert before == []
+        await breakable.processes["persister"].crash()
+        async with ada.client() as adas:
+            posted = await adas.send(channel, text, directory_at=added.directory_at)
+        await breakable.start("persister")
+        await until(lambda: devices[0].heard, 30, what="Ben is told")
+        await ada.rest.edit_message(channel, posted.seq, f"{text} Really?")
+        await ada.rest.announce("the end")
+        await until(lambda: all(device.texts == ["the end"] for device in devices), 30, what="the end")
+        made = [n.notice for n in devices[0].heard if isinstance(n.notice, MentionMade)]
+        assert [(each.channel, each.seq) for each in made] == [(channel, posted.seq)]
+        assert not any(isinstance(n.notice, MentionMade) for n in devices[1].heard)
+        records = [body for body in await bodies_of(breakable, stream) if b"mention.made" in body]
+        assert len(records) == 1
+        assert eve.user_id.encode() not in records[0]
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)
