@@ -14,6 +14,7 @@ from deploy.demo.devices import Cast, Device
 from deploy.demo.story import Told
 from deploy.demo.waiting import check, refused, until
 from services.contract.events import MessageRedacted
+from services.contract.notices import MentionMade
 
 _SOON_MS: Final = 500
 _REPLAY_S: Final = 10.0
@@ -138,6 +139,12 @@ async def mentions(cast: Cast) -> Told:
     async def counted() -> bool:
         return [await _mentions(cast, device) for device in (anna, omar, yuki)] == [0, 2, 2]
 
+    told = (omar, cast.phone, yuki)
+    await until(
+        lambda: all(len(device.notices(MentionMade)) == 2 for device in told),
+        "not every device of Omar and Yuki hears of two mentions",
+    )
+    check(not anna.notices(MentionMade), "Anna hears of mentions of her own")
     await until(counted, "Omar and Yuki are not told of two mentions each, and Anna of none,")
     return Told("Anna mentions @Omar, a group with Yuki, and <!here>: 2 each", "Omar, Yuki")
 
