@@ -259,8 +259,13 @@ async def test_two_people_chat_on_their_terminals(command: Command) -> None:
         await ada.shows("Ada Lovelace: hello Grace")
         hopper.type("hello \x1b[D Ada\r")
         await ada.shows("Grace Hopper: hello")
-        ada.type("/who\r")
-        await ada.shows("— Ada Lovelace, Grace Hopper")
+
+        async def both_are_there() -> bool:
+            ada.type("/who\r")
+            await ada.shows("— Ada Lovelace")
+            return "— Ada Lovelace (active), Grace Hopper (active)" in ada.text
+
+        await until(both_are_there, 30, every=0.5)
         await command.ok("channels", "remove", "general", "grace")
         async with asyncio.timeout(60):
             assert await hopper.process.wait() == 1

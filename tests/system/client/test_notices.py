@@ -189,7 +189,7 @@ async def test_only_admins_announce_and_only_to_their_people(breakable: Stack) -
     ben = await joined(breakable, ada, "Ben")
     for somebody, to, code in (
         (ben, None, "forbidden"),
-        (ada, [stranger.user_id], "invalid_request"),
+        (ada, [stranger.user_id], "not_found"),
         (ada, [], "invalid_request"),
     ):
         with pytest.raises(ApiError) as refused:
