@@ -46,14 +46,16 @@ class Told(NamedTuple):
 
 
 class Watcher:
-    """One connection that watches people. `shown`: of each, what it was shown; `stale`: of whom that may be wrong."""
+    """One connection that watches people. `shown`: of each, what it was shown; `stale`: of whom that may be wrong;
+    `unheard`: whom this node's directory has not heard of yet."""
 
-    __slots__ = ("at", "shown", "stale", "subscriber")
+    __slots__ = ("at", "shown", "stale", "subscriber", "unheard")
 
     def __init__(self, subscriber: Subscriber) -> None:
         self.subscriber = subscriber
         self.shown: dict[str, PresenceState | None] = {}
         self.stale: dict[str, None] = {}
+        self.unheard: set[str] = set()
         self.at = 0.0
 
 
@@ -78,6 +80,7 @@ class Presence:
         self._beat_at = 0.0
         self._watchers: dict[Subscriber, Watcher] = {}
         self._watched: dict[str, set[Watcher]] = {}
+        self._unheard: dict[str, set[Watcher]] = {}
         self._due: dict[Watcher, None] = {}
         self._active: dict[str, set[str]] = {}
         self.counts: Counter[str] = Counter()
@@ -172,6 +175,9 @@ class Presence:
 
     def known(self, user_id: str) -> None:
         """The directory has heard of them."""
+        for watcher in self._unheard.pop(user_id, ()):
+            watcher.unheard.discard(user_id)
+            self._begin(watcher, user_id)
         if self.registry.state(user_id) != "offline":
             self._moved(user_id)
 
@@ -188,15 +194,21 @@ class Presence:
         self.unwatch(subscriber)
         watcher = self._watchers[subscriber] = Watcher(subscriber)
         for user_id in user_ids:
-            if not self._may_watch(subscriber, user_id):
-                self.counts["unwatchable"] += 1
-                continue
-            watcher.shown[user_id] = None
-            watcher.stale[user_id] = None
-            self._watched.setdefault(user_id, set()).add(watcher)
+            if user_id in self._directory.users:
+                self._begin(watcher, user_id)
+            else:
+                watcher.unheard.add(user_id)
+                self._unheard.setdefault(user_id, set()).add(watcher)
         watcher.at = now
-        if watcher.stale:
-            self._due[watcher] = None
+
+    def _begin(self, watcher: Watcher, user_id: str) -> None:
+        if not self._may_watch(watcher.subscriber, user_id):
+            self.counts["unwatchable"] += 1
+            return
+        watcher.shown[user_id] = None
+        watcher.stale[user_id] = None
+        self._watched.setdefault(user_id, set()).add(watcher)
+        self._due[watcher] = None
 
     def unwatch(self, subscriber: Subscriber) -> None:
         """It watches nobody any more. Harmless when it did not."""
@@ -204,11 +216,12 @@ class Presence:
         if watcher is None:
             return
         self._due.pop(watcher, None)
-        for user_id in watcher.shown:
-            watchers = self._watched[user_id]
-            watchers.discard(watcher)
-            if not watchers:
-                del self._watched[user_id]
+        for group, user_ids in ((self._watched, watcher.shown), (self._unheard, watcher.unheard)):
+            for user_id in user_ids:
+                watchers = group[user_id]
+                watchers.discard(watcher)
+                if not watchers:
+                    del group[user_id]
 
     def show(self, now: float) -> None:
         """Show what has changed to who watches, each at most once a second. Call it several times a second, and flush."""

@@ -235,3 +235,25 @@ def test_in_a_channel_of_a_thousand_the_cost_stays_bounded(people: int) -> None:
     most = max(len(client.link.written) for client in clients)
     assert most <= bound, (most, bound)
     assert max(client.link.writes for client in clients) <= 4 * seconds + 4
+
+
+def test_whom_the_node_has_not_heard_of_is_watched_once_it_has() -> None:
+    """Somebody who has just joined may be asked for before the directory tells of them."""
+    world = the_world()
+    joins, elsewhere = user_id(8), user_id(9)
+    anna, omar = world.connected(ANNA), world.connected(OMAR)
+    anna.says({"type": "watch", "users": [joins, elsewhere]})
+    omar.says({"type": "watch", "users": [joins]})
+    omar.says({"type": "watch", "users": [ANNA]})
+    passes(world, 2)
+    assert presence(anna) == {}
+    world.user(joins)
+    world.user(elsewhere, workspace=ELSEWHERE)
+    world.connected(joins)
+    passes(world, 2)
+    assert presence(anna) == {joins: "active"}
+    assert presence(omar) == {ANNA: "active"}
+    anna.says({"type": "watch", "users": []})
+    omar.says({"type": "watch", "users": []})
+    assert not world.node.state.company.presence._unheard
+    assert not world.node.state.company.presence._watched
