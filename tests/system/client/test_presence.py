@@ -50,7 +50,7 @@ async def test_presence_typing_and_sessions_over_two_nodes(breakable: Stack) -> 
     async with await at_node(breakable, ada, "node-1") as a, await at_node(breakable, ben, "node-2") as b:
         view = View(a)
         a.watch([ben.user_id])
-        await until(lambda: view.states.get(ben.user_id) == "active", what="ben is there")
+        await until(lambda: view.states.get(ben.user_id) == "active", 60.0, what="ben is there")
         await until(lambda: channel in a.cursors and channel in b.cursors, what="both are in the channel")
         b.typing(channel, thread=None)
         await until(lambda: view.typing, what="ben types")
@@ -102,7 +102,7 @@ async def test_a_lost_node_is_forgotten_and_does_not_come_back_with_old_sessions
         a.watch([ben.user_id])
         b = await at_node(breakable, ben, "node-2")
         async with b:
-            await until(lambda: view.states.get(ben.user_id) == "active", what="ben is there")
+            await until(lambda: view.states.get(ben.user_id) == "active", 60.0, what="ben is there")
             await breakable.processes["node-2"].crash()
         # Nobody says goodbye for him.
         await until(lambda: view.states[ben.user_id] == "offline", 60.0, what="the lost node is noticed")

@@ -29,7 +29,7 @@ async def test_what_was_read_on_one_device_is_read_on_the_other(breakable: Stack
 
         async def listen() -> None:
             async for event in phone.events():
-                if isinstance(event, Noticed):
+                if isinstance(event, Noticed) and isinstance(event.notice, ReadMoved):
                     heard.append(event)
 
         listening = asyncio.create_task(listen())
