@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -112,8 +114,19 @@ class Process:
             os.killpg(self._process.pid, number)
 
     def freeze(self) -> None:
-        """SIGSTOP: it lives and does nothing."""
+        """SIGSTOP: it lives and does nothing. Returns once it does: a thread on another core stops a little later."""
         self.kill(signal.SIGSTOP)
+        deadline = time.monotonic() + 2.0
+        while self._is_moving() and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def _is_moving(self) -> bool:
+        assert self._process is not None
+        states = []
+        for task in Path(f"/proc/{self._process.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                states.append(task.read_text().rpartition(")")[2].split()[0])
+        return any(state not in "TtZX" for state in states)
 
     def thaw(self) -> None:
         self.kill(signal.SIGCONT)
