@@ -195,4 +195,6 @@ async def _refuses(url: str) -> bool:
             await http.get(f"{url}/health/live")
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:
+        pass  # closed just as it came in: the next one tells
     return False
