@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     down = commands.add_parser("downgrade", help="bring the schema down to a revision; newer data is lost")
     down.add_argument("revision", help="a revision, '-1' for one step back, or 'base'")
     commands.add_parser("current", help="print the schema's revision")
-    new = commands.add_parser("revision", help="write a new revision: tables.py against this database")
+    new = commands.add_parser(
+        "revision", help="write a new revision: services.database.tables against this database"
+    )
     new.add_argument("message")
     chosen = parser.parse_args(arguments)
     try:

@@ -38,7 +38,7 @@ async def downgrade(settings: DatabaseSettings, revision: str) -> None:
 
 
 async def write_revision(settings: DatabaseSettings, message: str) -> None:
-    """For developers: write a new file under `migrations/versions` from what tables.py has and the schema lacks."""
+    """For developers: write a new file under `migrations/versions` from what `tables` has and the schema lacks."""
     await _run(settings, lambda config: _write(config, message))
 
 

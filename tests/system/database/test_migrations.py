@@ -1,4 +1,4 @@
-"""Promise: the schema goes up and down on a database that holds data, and is what tables.py says."""
+"""Promise: the schema goes up and down on a database that holds data, and is what the tables say."""
 
 from __future__ import annotations
 
