@@ -53,8 +53,16 @@ class Once:
         self._key = key
         self._digest = digest
 
-    async def __call__(self, command: Callable[[], Awaitable[tuple[int, BaseModel]]]) -> Response:
-        """`command` gives status and answer. Raises ApiError id_reused when the key came with another request."""
+    async def __call__(self, command: Callable[[], Awaitable[BaseModel]], status: int = 200) -> Response:
+        """`command` gives the answer. Raises ApiError id_reused when the key came with another request."""
+
+        async def with_status() -> tuple[int, BaseModel]:
+            return status, await command()
+
+        return await self.answer(with_status)
+
+    async def answer(self, command: Callable[[], Awaitable[tuple[int, BaseModel]]]) -> Response:
+        """For a command whose status depends on what it finds: it gives status and answer. Raises as a call does."""
         if self._key is None:
             status, model = await command()
             return reply(model, status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from web_app.channels import repository, service, settings
@@ -46,11 +46,7 @@ async def create_channel(
 ) -> Response:
     """You are its first member. Guests cannot, and members only if the workspace's settings say so."""
     parts.attempts.create(viewer.user_id)
-
-    async def command() -> tuple[int, BaseModel]:
-        return 201, await service.create(db, viewer, wanted)
-
-    return await once(command)
+    return await once(lambda: service.create(db, viewer, wanted), 201)
 
 
 @router.post(
@@ -70,11 +66,7 @@ async def open_direct_channel(
 ) -> Response:
     """There is one channel for each set of people, whoever opens it first. The others are told by a notice."""
     parts.attempts.create(viewer.user_id)
-
-    async def command() -> tuple[int, BaseModel]:
-        return await service.open_direct(db, viewer, wanted)
-
-    return await once(command)
+    return await once.answer(lambda: service.open_direct(db, viewer, wanted))
 
 
 @router.get(
@@ -149,11 +141,7 @@ async def change_channel(
     channel_id: ChannelPath, wanted: ChannelChange, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """Any member may, except guests. What already is so causes no event."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.change(db, viewer, channel_id, wanted)
-
-    return await once(command)
+    return await once(lambda: service.change(db, viewer, channel_id, wanted))
 
 
 @router.patch(
@@ -170,11 +158,7 @@ async def change_channel_settings(
     channel_id: ChannelPath, wanted: ChannelSettings, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """For the channel's maker, owners and admins; `default` for owners and admins, of public channels."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await settings.change_settings(db, viewer, channel_id, wanted)
-
-    return await once(command)
+    return await once(lambda: settings.change_settings(db, viewer, channel_id, wanted))
 
 
 @router.post(
@@ -189,11 +173,7 @@ async def make_channel_private(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """Who is in it stays in it; nobody else finds it any more. There is no way back."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await settings.make_private(db, viewer, channel_id)
-
-    return await once(command)
+    return await once(lambda: settings.make_private(db, viewer, channel_id))
 
 
 @router.post(
@@ -208,11 +188,7 @@ async def archive_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """Nothing can be posted there any more; it can still be read. For its maker, owners and admins."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.set_archived(db, viewer, channel_id, True)
-
-    return await once(command)
+    return await once(lambda: service.set_archived(db, viewer, channel_id, True))
 
 
 @router.post(
@@ -227,8 +203,4 @@ async def unarchive_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """For its maker, owners and admins."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.set_archived(db, viewer, channel_id, False)
-
-    return await once(command)
+    return await once(lambda: service.set_archived(db, viewer, channel_id, False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from web_app.dependencies import PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
@@ -54,11 +53,7 @@ async def create_group(
 ) -> Response:
     """For owners and admins, and for members if the workspace's settings say so. Up to 1,000 people."""
     parts.attempts.create(viewer.user_id)
-
-    async def command() -> tuple[int, BaseModel]:
-        return 201, await service.create(db, viewer, wanted)
-
-    return await once(command)
+    return await once(lambda: service.create(db, viewer, wanted), 201)
 
 
 @router.get(
@@ -86,11 +81,7 @@ async def change_group(
     group_id: GroupPath, wanted: GroupChange, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """Texts that name it go on naming it: they hold its id."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.change(db, viewer, group_id, wanted)
-
-    return await once(command)
+    return await once(lambda: service.change(db, viewer, group_id, wanted))
 
 
 @router.delete(
@@ -118,11 +109,7 @@ async def add_group_members(
     group_id: GroupPath, wanted: GroupMembers, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """Who is in it already, stays in it. 1,000 people at most."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.add_members(db, viewer, group_id, wanted.user_ids)
-
-    return await once(command)
+    return await once(lambda: service.add_members(db, viewer, group_id, wanted.user_ids))
 
 
 @router.delete(
@@ -137,8 +124,4 @@ async def remove_group_member(
     group_id: GroupPath, user_id: UserPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """They keep what they were mentioned in."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.remove_member(db, viewer, group_id, user_id)
-
-    return await once(command)
+    return await once(lambda: service.remove_member(db, viewer, group_id, user_id))

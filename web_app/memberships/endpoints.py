@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from web_app.channels import service as channels
@@ -60,11 +59,7 @@ async def add_members(
     channel_id: ChannelPath, wanted: AddMembers, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """Any member may, except guests: up to 1,000 people in one event. Who is in already, stays in."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.add_members(db, viewer, channel_id, wanted.user_ids)
-
-    return await once(command)
+    return await once(lambda: service.add_members(db, viewer, channel_id, wanted.user_ids))
 
 
 @router.delete(
@@ -79,11 +74,7 @@ async def remove_member(
     channel_id: ChannelPath, user_id: UserPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """For the channel's maker, owners and admins; yourself you may always remove. They see nothing after it."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.remove_member(db, viewer, channel_id, user_id)
-
-    return await once(command)
+    return await once(lambda: service.remove_member(db, viewer, channel_id, user_id))
 
 
 @router.post(
@@ -98,11 +89,7 @@ async def join_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """Joining a channel that you are in changes nothing. Guests have to be added."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.join(db, viewer, channel_id)
-
-    return await once(command)
+    return await once(lambda: service.join(db, viewer, channel_id))
 
 
 @router.post(
@@ -117,8 +104,4 @@ async def leave_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """You see nothing of what comes after. Direct and group channels cannot be left."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.leave(db, viewer, channel_id)
-
-    return await once(command)
+    return await once(lambda: service.leave(db, viewer, channel_id))

@@ -46,8 +46,4 @@ async def announce(
     wanted: NewAnnouncement, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """To everybody in the workspace, or to up to 1,000 people, on all their devices, also when they come back later."""
-
-    async def command() -> tuple[int, Announced]:
-        return 201, await service.announce(db, viewer, wanted)
-
-    return await once(command)
+    return await once(lambda: service.announce(db, viewer, wanted), 201)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from web_app.dependencies import AccessClaims, Reading, ReadingViewer, Transaction, WritingViewer
@@ -39,11 +38,7 @@ async def schedule_message(
     channel_id: ChannelPath, wanted: NewScheduled, claims: AccessClaims, db: Transaction, once: DoneOnce
 ) -> Response:
     """In your name, once, within a few seconds of its time. Whether you may still post there is judged then."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 201, await service.create(db, claims, channel_id, wanted)
-
-    return await once(command)
+    return await once(lambda: service.create(db, claims, channel_id, wanted), 201)
 
 
 @router.get(
@@ -77,11 +72,7 @@ async def change_scheduled(
     once: DoneOnce,
 ) -> Response:
     """Its text, its time, or both, as long as it has not been posted."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.change(db, claims, viewer, scheduled_id, wanted)
-
-    return await once(command)
+    return await once(lambda: service.change(db, claims, viewer, scheduled_id, wanted))
 
 
 @router.delete(

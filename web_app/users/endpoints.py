@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from web_app.auth.service import user_shown, workspace_shown
@@ -46,11 +45,7 @@ async def change_profile(
 ) -> Response:
     """Everybody in the workspace is told, by a notice."""
     parts.attempts.change(viewer.user_id)
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await profiles.change_profile(db, viewer, wanted)
-
-    return await once(command)
+    return await once(lambda: profiles.change_profile(db, viewer, wanted))
 
 
 @router.put(

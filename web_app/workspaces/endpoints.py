@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from web_app.auth.schemas import SignedUp
@@ -65,11 +64,7 @@ async def change_workspace(
     wanted: WorkspaceChange, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """For owners and admins. A lower `max_text` holds for new messages only."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.change(db, viewer, wanted)
-
-    return await once(command)
+    return await once(lambda: service.change(db, viewer, wanted))
 
 
 @router.post(
@@ -84,11 +79,7 @@ async def transfer_ownership(
     wanted: Transfer, viewer: WritingViewer, db: Transaction, once: DoneOnce
 ) -> Response:
     """The other becomes an owner, and you an admin. For owners."""
-
-    async def command() -> tuple[int, BaseModel]:
-        return 200, await service.transfer(db, viewer, wanted.user_id)
-
-    return await once(command)
+    return await once(lambda: service.transfer(db, viewer, wanted.user_id))
 
 
 @router.post(
