@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from client.cli.context import context_of, run
 from client.cli.output import console, json_line, one_line, table
 from client.records import Channel
+from client.rest import RestClient
 
 
 class Who(StrEnum):
@@ -107,32 +109,31 @@ def create(
     run(work())
 
 
-@app.command()
-def join(context: typer.Context, channel: Named) -> None:
-    """Become a member of a public channel."""
+def _do(
+    context: typer.Context, channel: str, act: Callable[[RestClient, str], Awaitable[object]], done: str
+) -> None:
+    """Do something to a channel, given its id, and say so; `{}` in `done` is what the channel is called."""
     here = context_of(context)
 
     async def work() -> None:
         async with here.rest() as rest:
             place = await here.place(rest, channel)
-            await rest.join(place.id)
-        print(f"You are in {place.label}.")
+            await act(rest, place.id)
+        print(done.format(place.label))
 
     run(work())
+
+
+@app.command()
+def join(context: typer.Context, channel: Named) -> None:
+    """Become a member of a public channel."""
+    _do(context, channel, RestClient.join, "You are in {}.")
 
 
 @app.command()
 def leave(context: typer.Context, channel: Named) -> None:
     """Leave a channel: you see nothing of it from then on."""
-    here = context_of(context)
-
-    async def work() -> None:
-        async with here.rest() as rest:
-            place = await here.place(rest, channel)
-            await rest.leave(place.id)
-        print(f"You have left {place.label}.")
-
-    run(work())
+    _do(context, channel, RestClient.leave, "You have left {}.")
 
 
 @app.command()
@@ -215,43 +216,24 @@ def topic(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What it is about.")],
 ) -> None:
     """Say what a channel is about; an empty text removes it."""
-    here = context_of(context)
-
-    async def work() -> None:
-        async with here.rest() as rest:
-            place = await here.place(rest, channel)
-            await rest.change_channel(place.id, topic=text)
-        print(f"Set the topic of {place.label}.")
-
-    run(work())
+    _do(
+        context,
+        channel,
+        lambda rest, channel_id: rest.change_channel(channel_id, topic=text),
+        "Set the topic of {}.",
+    )
 
 
 @app.command()
 def archive(context: typer.Context, channel: Named) -> None:
     """Close a channel for new messages; its history stays."""
-    here = context_of(context)
-
-    async def work() -> None:
-        async with here.rest() as rest:
-            place = await here.place(rest, channel)
-            await rest.archive(place.id)
-        print(f"Archived {place.label}.")
-
-    run(work())
+    _do(context, channel, RestClient.archive, "Archived {}.")
 
 
 @app.command()
 def unarchive(context: typer.Context, channel: Named) -> None:
     """Open an archived channel again."""
-    here = context_of(context)
-
-    async def work() -> None:
-        async with here.rest() as rest:
-            place = await here.place(rest, channel)
-            await rest.unarchive(place.id)
-        print(f"Unarchived {place.label}.")
-
-    run(work())
+    _do(context, channel, RestClient.unarchive, "Unarchived {}.")
 
 
 @app.command()
@@ -315,15 +297,7 @@ def _default(channel: Channel) -> str:
 @app.command(name="make-private")
 def make_private(context: typer.Context, channel: Named) -> None:
     """Hide a public channel from everybody who is not in it. There is no way back."""
-    here = context_of(context)
-
-    async def work() -> None:
-        async with here.rest() as rest:
-            place = await here.place(rest, channel)
-            await rest.make_private(place.id)
-        print(f"{place.label} is private now.")
-
-    run(work())
+    _do(context, channel, RestClient.make_private, "{} is private now.")
 
 
 @app.command()

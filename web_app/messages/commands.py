@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -36,107 +36,81 @@ from web_app.parts import Parts
 from web_app.permissions import require
 from web_app.problems import ApiError
 
-Command = MessageEdited | MessageDeleted | ReactionAdded | ReactionRemoved | MessagePinned | MessageUnpinned
+Change = MessageEdited | MessageDeleted | ReactionAdded | ReactionRemoved | MessagePinned | MessageUnpinned
 
 _ADMINS: Final = ("owner", "admin")
 
 
-async def edit(
-    parts: Parts,
-    claims: Claims,
-    channel_id: str,
-    seq: int,
-    wanted: EditedMessage,
-    key: str | None,
-    request_id: str | None,
-) -> AppendReply:
+class Command(NamedTuple):
+    """Who asks, about which message, under which name.
+
+    key         the Idempotency-Key, which becomes the event's id; None: a fresh one is made
+    request_id  for the channel server's log
+    """
+
+    parts: Parts
+    claims: Claims
+    channel_id: str
+    seq: int
+    key: str | None
+    request_id: str | None
+
+
+async def edit(command: Command, wanted: EditedMessage) -> AppendReply:
     """Raises ApiError not_a_member, forbidden (another's, or too late), archived, too_large, not_found, conflict."""
 
     def judge(access: Access, state: AnyRow) -> MessageEdited:
         _require_window(state, access.edit_window_s, "edited")
         require_length(access, wanted.text)
-        return MessageEdited(target=seq, text=wanted.text)
+        return MessageEdited(target=command.seq, text=wanted.text)
 
-    id = chosen_id(key, wanted.client_msg_id)
-    return await _carry_out(
-        parts, claims, channel_id, seq, "message.edit", judge, MessageEdited, id, request_id
-    )
+    command = command._replace(key=chosen_id(command.key, wanted.client_msg_id))
+    return await _carry_out(command, "message.edit", judge, MessageEdited)
 
 
-async def delete(
-    parts: Parts, claims: Claims, channel_id: str, seq: int, key: str | None, request_id: str | None
-) -> AppendReply:
+async def delete(command: Command) -> AppendReply:
     """Raises ApiError not_a_member, forbidden (another's, or too late; admins always may), archived, not_found, conflict."""
 
     def judge(access: Access, state: AnyRow) -> MessageDeleted:
         if access.viewer.role not in _ADMINS:
             _require_window(state, access.delete_window_s, "deleted")
-        return MessageDeleted(target=seq, thread=state.thread)
+        return MessageDeleted(target=command.seq, thread=state.thread)
 
-    return await _carry_out(
-        parts, claims, channel_id, seq, "message.delete", judge, MessageDeleted, key, request_id
-    )
+    return await _carry_out(command, "message.delete", judge, MessageDeleted)
 
 
-async def react(
-    parts: Parts,
-    claims: Claims,
-    channel_id: str,
-    seq: int,
-    emoji: str,
-    *,
-    add: bool,
-    key: str | None,
-    request_id: str | None,
-) -> AppendReply:
+async def react(command: Command, emoji: str, *, add: bool) -> AppendReply:
     """Raises ApiError not_a_member, archived, not_found, conflict (deleted, or too many reactions)."""
 
     def judge(access: Access, state: AnyRow) -> ReactionAdded | ReactionRemoved:
         if not add:
-            return ReactionRemoved(target=seq, emoji=emoji)
+            return ReactionRemoved(target=command.seq, emoji=emoji)
         there = dict(state.reactions)
         if access.viewer.user_id not in there.get(emoji, ()):
             if emoji not in there and len(there) >= MAX_EMOJI:
                 raise ApiError("conflict", f"A message has at most {MAX_EMOJI} different reactions.")
             if sum(map(len, there.values())) >= MAX_REACTIONS:
                 raise ApiError("conflict", f"A message has at most {MAX_REACTIONS} reactions.")
-        return ReactionAdded(target=seq, emoji=emoji)
+        return ReactionAdded(target=command.seq, emoji=emoji)
 
-    kind = ReactionAdded if add else ReactionRemoved
-    return await _carry_out(parts, claims, channel_id, seq, "message.react", judge, kind, key, request_id)
+    return await _carry_out(command, "message.react", judge, ReactionAdded if add else ReactionRemoved)
 
 
-async def pin(
-    parts: Parts,
-    claims: Claims,
-    channel_id: str,
-    seq: int,
-    *,
-    add: bool,
-    key: str | None,
-    request_id: str | None,
-) -> AppendReply:
+async def pin(command: Command, *, add: bool) -> AppendReply:
     """Raises ApiError not_a_member, archived, not_found, conflict (deleted)."""
+    kind = MessagePinned if add else MessageUnpinned
 
     def judge(access: Access, state: AnyRow) -> MessagePinned | MessageUnpinned:
-        return MessagePinned(target=seq) if add else MessageUnpinned(target=seq)
+        return kind(target=command.seq)
 
-    kind = MessagePinned if add else MessageUnpinned
-    return await _carry_out(parts, claims, channel_id, seq, "message.pin", judge, kind, key, request_id)
+    return await _carry_out(command, "message.pin", judge, kind)
 
 
 async def _carry_out(
-    parts: Parts,
-    claims: Claims,
-    channel_id: str,
-    seq: int,
-    action: str,
-    judge: Callable[[Access, AnyRow], Command],
-    kind: type[Command],
-    id: str | None,
-    request_id: str | None,
+    command: Command, action: str, judge: Callable[[Access, AnyRow], Change], kind: type[Change]
 ) -> AppendReply:
     """`judge` gives the event, or raises. A repeat of what was done before is answered before it is judged."""
+    parts, claims, channel_id, seq, id, request_id = command
     meant = await find_meant(parts, claims, channel_id, seq, id)
     access, state = meant.access, meant.state
     if not access.member:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -40,6 +40,20 @@ _APPENDED: Final = (
 COMMAND: Final[dict[int | str, dict[str, Any]]] = problems(*_APPENDED, "forbidden", "not_found", "conflict")
 
 History = Annotated[HistoryQuery, Query()]
+
+
+async def command_of(
+    channel_id: ChannelPath,
+    seq: SeqPath,
+    claims: AccessClaims,
+    parts: PartsOfApp,
+    request: Request,
+    key: IdempotencyHeader = None,
+) -> commands.Command:
+    return commands.Command(parts, claims, channel_id, seq, key, request_id_of(request))
+
+
+CommandOf = Annotated[commands.Command, Depends(command_of)]
 
 
 class _Shape(Body):
@@ -150,17 +164,9 @@ async def resolve_permalink(
     response_model=MessageAccepted,
     responses=problems(*_APPENDED, "forbidden", "not_found", "conflict", "too_large"),
 )
-async def edit_message(
-    channel_id: ChannelPath,
-    seq: SeqPath,
-    wanted: EditedMessage,
-    claims: AccessClaims,
-    parts: PartsOfApp,
-    request: Request,
-    key: IdempotencyHeader = None,
-) -> Response:
+async def edit_message(command: CommandOf, wanted: EditedMessage) -> Response:
     """For its author, as long as the workspace allows it. `seq` in the answer is that of the edit."""
-    return written(await commands.edit(parts, claims, channel_id, seq, wanted, key, request_id_of(request)))
+    return written(await commands.edit(command, wanted))
 
 
 @router.delete(
@@ -171,16 +177,9 @@ async def edit_message(
     response_model=MessageAccepted,
     responses=COMMAND,
 )
-async def delete_message(
-    channel_id: ChannelPath,
-    seq: SeqPath,
-    claims: AccessClaims,
-    parts: PartsOfApp,
-    request: Request,
-    key: IdempotencyHeader = None,
-) -> Response:
+async def delete_message(command: CommandOf) -> Response:
     """What it said, and had said before its edits, can be read nowhere any more. For its author, owners and admins."""
-    return written(await commands.delete(parts, claims, channel_id, seq, key, request_id_of(request)))
+    return written(await commands.delete(command))
 
 
 @router.get(
@@ -210,21 +209,9 @@ async def list_versions(
     response_model=MessageAccepted,
     responses=COMMAND,
 )
-async def add_reaction(
-    channel_id: ChannelPath,
-    seq: SeqPath,
-    emoji: EmojiPath,
-    claims: AccessClaims,
-    parts: PartsOfApp,
-    request: Request,
-    key: IdempotencyHeader = None,
-) -> Response:
+async def add_reaction(command: CommandOf, emoji: EmojiPath) -> Response:
     """You have it once, however often you add it. 50 different ones and 1,000 in all on a message at most."""
-    return written(
-        await commands.react(
-            parts, claims, channel_id, seq, emoji, add=True, key=key, request_id=request_id_of(request)
-        )
-    )
+    return written(await commands.react(command, emoji, add=True))
 
 
 @router.delete(
@@ -235,21 +222,9 @@ async def add_reaction(
     response_model=MessageAccepted,
     responses=COMMAND,
 )
-async def remove_reaction(
-    channel_id: ChannelPath,
-    seq: SeqPath,
-    emoji: EmojiPath,
-    claims: AccessClaims,
-    parts: PartsOfApp,
-    request: Request,
-    key: IdempotencyHeader = None,
-) -> Response:
+async def remove_reaction(command: CommandOf, emoji: EmojiPath) -> Response:
     """Your own. Without one nothing changes."""
-    return written(
-        await commands.react(
-            parts, claims, channel_id, seq, emoji, add=False, key=key, request_id=request_id_of(request)
-        )
-    )
+    return written(await commands.react(command, emoji, add=False))
 
 
 @router.put(
@@ -260,20 +235,9 @@ async def remove_reaction(
     response_model=MessageAccepted,
     responses=COMMAND,
 )
-async def pin_message(
-    channel_id: ChannelPath,
-    seq: SeqPath,
-    claims: AccessClaims,
-    parts: PartsOfApp,
-    request: Request,
-    key: IdempotencyHeader = None,
-) -> Response:
+async def pin_message(command: CommandOf) -> Response:
     """For everybody in the channel to find. It stays pinned by whom it was pinned first."""
-    return written(
-        await commands.pin(
-            parts, claims, channel_id, seq, add=True, key=key, request_id=request_id_of(request)
-        )
-    )
+    return written(await commands.pin(command, add=True))
 
 
 @router.delete(
@@ -284,20 +248,9 @@ async def pin_message(
     response_model=MessageAccepted,
     responses=COMMAND,
 )
-async def unpin_message(
-    channel_id: ChannelPath,
-    seq: SeqPath,
-    claims: AccessClaims,
-    parts: PartsOfApp,
-    request: Request,
-    key: IdempotencyHeader = None,
-) -> Response:
+async def unpin_message(command: CommandOf) -> Response:
     """Whoever pinned it."""
-    return written(
-        await commands.pin(
-            parts, claims, channel_id, seq, add=False, key=key, request_id=request_id_of(request)
-        )
-    )
+    return written(await commands.pin(command, add=False))
 
 
 @router.get(

@@ -21,7 +21,8 @@ RootPath = Annotated[
     int, Path(ge=1, le=MAX_SEQ, examples=[42], description="The seq of the thread's first message.")
 ]
 
-_NODES = ("slow_down", "log_unavailable", "no_channel_server", "too_large")
+_WRITTEN = ("not_a_member", "not_yet", "slow_down", "log_unavailable", "no_channel_server", "too_large")
+_THREAD = problems("not_found", *_WRITTEN)
 
 
 @router.put(
@@ -30,7 +31,7 @@ _NODES = ("slow_down", "log_unavailable", "no_channel_server", "too_large")
     openapi_extra=acts("history.read"),
     summary="Mark a channel read",
     response_model=Marker,
-    responses=problems("not_a_member", "not_yet", *_NODES),
+    responses=problems(*_WRITTEN),
 )
 async def mark_read(
     channel_id: ChannelPath, wanted: ReadTo, claims: AccessClaims, parts: PartsOfApp
@@ -45,7 +46,7 @@ async def mark_read(
     openapi_extra=acts("history.read"),
     summary="Mark a channel unread",
     response_model=Marker,
-    responses=problems("not_a_member", "not_yet", *_NODES),
+    responses=problems(*_WRITTEN),
 )
 async def mark_unread(
     channel_id: ChannelPath, wanted: UnreadFrom, claims: AccessClaims, parts: PartsOfApp
@@ -60,7 +61,7 @@ async def mark_unread(
     openapi_extra=acts("history.read"),
     summary="Mark a thread read",
     response_model=Marker,
-    responses=problems("not_a_member", "not_found", "not_yet", *_NODES),
+    responses=_THREAD,
 )
 async def mark_thread_read(
     channel_id: ChannelPath, root: RootPath, wanted: ReadTo, claims: AccessClaims, parts: PartsOfApp
@@ -75,7 +76,7 @@ async def mark_thread_read(
     openapi_extra=acts("history.read"),
     summary="Mark a thread unread",
     response_model=Marker,
-    responses=problems("not_a_member", "not_found", "not_yet", *_NODES),
+    responses=_THREAD,
 )
 async def mark_thread_unread(
     channel_id: ChannelPath, root: RootPath, wanted: UnreadFrom, claims: AccessClaims, parts: PartsOfApp
@@ -90,7 +91,7 @@ async def mark_thread_unread(
     openapi_extra=acts("history.read"),
     summary="Follow a thread, or no longer",
     response_model=Followed,
-    responses=problems("not_a_member", "not_found", "not_yet", *_NODES),
+    responses=_THREAD,
 )
 async def follow_thread(
     channel_id: ChannelPath, root: RootPath, wanted: Following, claims: AccessClaims, parts: PartsOfApp
