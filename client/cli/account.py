@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from client.cli.arguments import Json
 from client.cli.context import ask, context_of, device, read_password, run
 from client.cli.errors import CommandFailed
 from client.cli.output import console, json_line, one_line, table
@@ -15,7 +16,6 @@ from client.records import Login
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
 def signup(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from client.cli.arguments import Json, Named, People, Person
 from client.cli.context import context_of, run
 from client.cli.output import console, json_line, one_line, table
 from client.records import Channel
@@ -24,10 +25,6 @@ class Level(StrEnum):
     MENTIONS = "mentions"
     NOTHING = "nothing"
 
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-Named = Annotated[str, typer.Argument(metavar="CHANNEL", help="Name (with or without #) or id.")]
-People = Annotated[list[str], typer.Argument(metavar="PERSON", help="Names, e-mail addresses or ids.")]
 
 app = typer.Typer(
     name="channels",
@@ -156,7 +153,7 @@ def invite(context: typer.Context, channel: Named, people: People) -> None:
 def remove(
     context: typer.Context,
     channel: Named,
-    person: Annotated[str, typer.Argument(metavar="PERSON", help="Name, e-mail address or id.")],
+    person: Person,
 ) -> None:
     """Put somebody out of a channel."""
     here = context_of(context)

@@ -19,7 +19,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from rich.console import Console
 from rich.text import Text
 
-from client.cli.channels import Named
+from client.cli.arguments import Named
 from client.cli.context import Context, Place, context_of, run
 from client.cli.errors import CommandFailed
 from client.cli.messages import Recording, history_lines, recorder_for, states_of

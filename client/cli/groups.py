@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
+from client.cli.arguments import Json, People, Person
 from client.cli.context import context_of, run
 from client.cli.errors import CommandFailed
 from client.cli.output import console, json_line, one_line, table
 from client.records_people import Group
 from client.rest import RestClient
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Handle = Annotated[str, typer.Argument(metavar="GROUP", help="Handle (with or without @) or id.")]
-People = Annotated[list[str], typer.Argument(metavar="PERSON", help="Names, e-mail addresses or ids.")]
 
 app = typer.Typer(
     name="groups",
@@ -127,7 +126,7 @@ def add(context: typer.Context, group: Handle, people: People) -> None:
 def remove(
     context: typer.Context,
     group: Handle,
-    person: Annotated[str, typer.Argument(metavar="PERSON", help="Name, e-mail address or id.")],
+    person: Person,
 ) -> None:
     """Take somebody out of a user group."""
     here = context_of(context)

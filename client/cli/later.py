@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from client.cli.channels import Json, Named
+from client.cli.arguments import Json, Named, Number
 from client.cli.context import context_of, run
-from client.cli.marks import Number
 from client.cli.output import clock, console, json_line, one_line, table
 
 saved = typer.Typer(

@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-from client.cli.channels import Json, Named
+from client.cli.arguments import Json, Named, Number
 from client.cli.context import Place, context_of, run
 from client.cli.output import Describer, console, json_line, printable, table
 from client.cli.output import clock as clock_of
 from client.records import Posted
 from client.rest import RestClient
 
-Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The message's number.")]
 Emoji = Annotated[str, typer.Argument(metavar="EMOJI", help="An emoji, or a :name:.")]
 
-_Act = Callable[[RestClient, Place], Awaitable[Posted]]
+Act = Callable[[RestClient, Place], Awaitable[Posted]]
 
 
-def _do(context: typer.Context, channel: str, json: bool, act: _Act) -> None:
+def act_in(context: typer.Context, channel: str, json: bool, act: Act) -> None:
+    """Do something in a channel that you are in, and print the number that it got."""
     here = context_of(context)
 
     async def work() -> None:
@@ -48,7 +48,7 @@ def edit(
 
         lockstep edit general 17 "Hello, world!"
     """
-    _do(context, channel, json, lambda rest, place: rest.edit_message(place.id, number, " ".join(text)))
+    act_in(context, channel, json, lambda rest, place: rest.edit_message(place.id, number, " ".join(text)))
 
 
 def delete(context: typer.Context, channel: Named, number: Number, json: Json = False) -> None:
@@ -58,7 +58,7 @@ def delete(context: typer.Context, channel: Named, number: Number, json: Json = 
 
         lockstep delete general 17
     """
-    _do(context, channel, json, lambda rest, place: rest.delete_message(place.id, number))
+    act_in(context, channel, json, lambda rest, place: rest.delete_message(place.id, number))
 
 
 def react(context: typer.Context, channel: Named, number: Number, emoji: Emoji, json: Json = False) -> None:
@@ -68,7 +68,7 @@ def react(context: typer.Context, channel: Named, number: Number, emoji: Emoji, 
 
         lockstep react general 17 👍
     """
-    _do(context, channel, json, lambda rest, place: rest.react(place.id, number, emoji))
+    act_in(context, channel, json, lambda rest, place: rest.react(place.id, number, emoji))
 
 
 def unreact(context: typer.Context, channel: Named, number: Number, emoji: Emoji, json: Json = False) -> None:
@@ -78,7 +78,7 @@ def unreact(context: typer.Context, channel: Named, number: Number, emoji: Emoji
 
         lockstep unreact general 17 👍
     """
-    _do(context, channel, json, lambda rest, place: rest.unreact(place.id, number, emoji))
+    act_in(context, channel, json, lambda rest, place: rest.unreact(place.id, number, emoji))
 
 
 def pin(context: typer.Context, channel: Named, number: Number, json: Json = False) -> None:
@@ -88,7 +88,7 @@ def pin(context: typer.Context, channel: Named, number: Number, json: Json = Fal
 
         lockstep pin general 17
     """
-    _do(context, channel, json, lambda rest, place: rest.pin(place.id, number))
+    act_in(context, channel, json, lambda rest, place: rest.pin(place.id, number))
 
 
 def unpin(context: typer.Context, channel: Named, number: Number, json: Json = False) -> None:
@@ -98,7 +98,7 @@ def unpin(context: typer.Context, channel: Named, number: Number, json: Json = F
 
         lockstep unpin general 17
     """
-    _do(context, channel, json, lambda rest, place: rest.unpin(place.id, number))
+    act_in(context, channel, json, lambda rest, place: rest.unpin(place.id, number))
 
 
 def pins(context: typer.Context, channel: Named, json: Json = False) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from client.api import PAGE
-from client.cli.channels import Json, Named
+from client.cli.arguments import Json, Named
 from client.cli.context import Context, Place, context_of, run
 from client.cli.errors import CommandFailed
 from client.cli.noticed import noticed_line

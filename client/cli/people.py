@@ -8,13 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
+from client.cli.arguments import Json, Person
 from client.cli.context import context_of, read_password, run
 from client.cli.errors import CommandFailed
 from client.cli.output import console, json_line, one_line, table
 from client.records import Invited, User
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-Person = Annotated[str, typer.Argument(metavar="PERSON", help="Name, e-mail address or id.")]
 
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}

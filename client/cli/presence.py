@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from client.cli.channels import Json, Named
+from client.cli.arguments import Json, Named
 from client.cli.context import context_of, run
 from client.cli.output import console, json_line, one_line, table
 from client.client import LockstepClient

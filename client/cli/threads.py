@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from client.api import PAGE
-from client.cli.channels import Json, Named
+from client.cli.arguments import Json, Named, Number
 from client.cli.context import context_of, run
 from client.cli.errors import CommandFailed
-from client.cli.marks import Number
+from client.cli.marks import act_in
 from client.cli.output import Describer, console, json_line, one_line, table
 
 
@@ -28,18 +28,12 @@ def reply(
 
         lockstep reply general 17 "I agree"
     """
-    here = context_of(context)
-
-    async def work() -> None:
-        async with here.rest() as rest:
-            place = await here.place(rest, channel, member=True)
-            posted = await rest.post_message(place.id, " ".join(text), thread=number, also_to_channel=also)
-            if json:
-                json_line(posted)
-            else:
-                print(f"{place.label} {posted.seq}")
-
-    run(work())
+    act_in(
+        context,
+        channel,
+        json,
+        lambda rest, place: rest.post_message(place.id, " ".join(text), thread=number, also_to_channel=also),
+    )
 
 
 def thread(

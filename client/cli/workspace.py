@@ -7,12 +7,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from client.cli.arguments import Json, Person
 from client.cli.context import context_of, run
 from client.cli.errors import CommandFailed
 from client.cli.output import console, json_line, one_line, table
 from client.records_people import WorkspaceSettings
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 app = typer.Typer(
     name="workspace",
@@ -81,7 +80,7 @@ def set_(
 @app.command()
 def transfer(
     context: typer.Context,
-    person: Annotated[str, typer.Argument(metavar="PERSON", help="Name, e-mail address or id.")],
+    person: Person,
 ) -> None:
     """Make somebody the owner in your place; you become an admin."""
     here = context_of(context)
