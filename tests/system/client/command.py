@@ -78,14 +78,17 @@ class Command:
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "client.cli.main", *arguments]
 
-    async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 60.0) -> Result:
-        process = await asyncio.create_subprocess_exec(
+    async def _spawn(self, arguments: tuple[str, ...]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             *self._command(arguments),
             env=self.environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 60.0) -> Result:
+        process = await self._spawn(arguments)
         try:
             async with asyncio.timeout(timeout):
                 out, err = await process.communicate(stdin.encode() if isinstance(stdin, str) else stdin)
@@ -106,13 +109,7 @@ class Command:
     @contextlib.asynccontextmanager
     async def piped(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """Running, with pipes; killed at the end."""
-        process = await asyncio.create_subprocess_exec(
-            *self._command(arguments),
-            env=self.environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await self._spawn(arguments)
         try:
             yield process
         finally:
@@ -161,6 +158,15 @@ class Command:
 
 class HereCommand(Command):
     """The same command inside of this process: for tests of many commands, of which each process would cost a second."""
+
+    async def _spawn(self, arguments: tuple[str, ...]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command(arguments),
+            env=self.environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
 
     async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 60.0) -> Result:
         def invoke() -> Result:

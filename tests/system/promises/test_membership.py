@@ -8,10 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from client import ApiError
-from services.contract.envelope import encode_envelope, partition_of
+from services.contract.envelope import encode_envelope
 from services.contract.events import MembersRemoved, encode_event
 from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
@@ -19,6 +18,7 @@ from services.eventlog.appender import Appender
 from services.eventlog.epoch import current_generation
 from tests.stack.crowd import Crowd, Person, crowd
 from tests.stack.lockstep import Stack
+from tests.stack.records import bodies_of
 from tests.stack.waiting import until
 
 
@@ -152,42 +152,16 @@ async def test_adding_a_thousand_people_is_one_event(stack: Stack, folder: Path)
             )
         finally:
             await connection.close()
-        before = await _records_of(stack, channel)
+        before = await bodies_of(stack, channel)
         await owner.rest.add_members(channel, strangers)
         ack = await owner.client.send(channel, "welcome, all of you")
         talkers.acks.append(ack)
         await until(lambda: owner.has_seen(channel, ack.seq), what="the owner sees it")
         await owner.rest.events(channel, at_least=ack.seq)
 
-        async def appended() -> list[bytes]:
-            return (await _records_of(stack, channel))[len(before) :]
+        async def added() -> list[bytes]:
+            after = (await bodies_of(stack, channel))[len(before) :]
+            return [body for body in after if b'"members.added"' in body]
 
-        await until(
-            lambda: _has_members_event(stack, channel, len(before)), what="the addition is in the log"
-        )
-        added = [body for body in await appended() if b'"members.added"' in body]
-        assert len(added) == 1
-        assert sorted(msgspec.json.decode(added[0])["user_ids"]) == sorted(strangers)
-
-
-async def _has_members_event(stack: Stack, channel: str, skip: int) -> bool:
-    return any(b'"members.added"' in body for body in (await _records_of(stack, channel))[skip:])
-
-
-async def _records_of(stack: Stack, channel: str) -> list[bytes]:
-    """The bodies of all records of a channel in the raw log."""
-    generation = await current_generation(stack.kafka.bootstrap)
-    place = TopicPartition(generation.events_topic, partition_of(channel, generation.partitions))
-    consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka.bootstrap, auto_offset_reset="none")
-    await consumer.start()
-    try:
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
-        end = (await consumer.end_offsets([place]))[place]
-        bodies: list[bytes] = []
-        while await consumer.position(place) < end:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                bodies += [record.value for record in records if record.key == channel.encode()]
-        return bodies
-    finally:
-        await consumer.stop()
+        (body,) = await until(added, what="the addition is in the log")
+        assert sorted(msgspec.json.decode(body)["user_ids"]) == sorted(strangers)

@@ -82,14 +82,8 @@ async def test_a_second_one_stands_by_and_takes_over(
     relay_stack: Stack, generation: Generation, sql: asyncpg.Connection
 ) -> None:
     first = relay_stack.processes["relay"]
-    port = str(free_ports(1)[0])
-    second = Process(
-        "second",
-        first.command,
-        relay_stack.folder / "second.log",
-        environment={**first.environment, "LOCKSTEP_ADMIN_PORT": port},
-        ready=f"http://127.0.0.1:{port}/health/ready",
-    )
+    (port,) = free_ports(1)
+    second = another(relay_stack, "second", port)
     try:
         await second.start()
         assert await active(port) == {"directory": 0.0, "events": 0.0}
@@ -112,14 +106,8 @@ async def test_two_active_at_once_do_no_harm(
 ) -> None:
     """A relay that was frozen keeps its locks as far as it knows; PostgreSQL has given them to another."""
     first = relay_stack.processes["relay"]
-    port = str(free_ports(1)[0])
-    second = Process(
-        "second",
-        first.command,
-        relay_stack.folder / "second.log",
-        environment={**first.environment, "LOCKSTEP_ADMIN_PORT": port},
-        ready=f"http://127.0.0.1:{port}/health/ready",
-    )
+    (port,) = free_ports(1)
+    second = another(relay_stack, "second", port)
     try:
         async with web_like(relay_stack.database, seed=5) as web:
             async with web.acting():
@@ -150,13 +138,7 @@ async def test_each_half_alone(relay_stack: Stack, sql: asyncpg.Connection) -> N
     relay = relay_stack.processes["relay"]
     assert await relay.stop() == 0
     halves = {
-        half: Process(
-            half,
-            [*relay.command, "--only", half],
-            relay_stack.folder / f"{half}.log",
-            environment={**relay.environment, "LOCKSTEP_ADMIN_PORT": str(port)},
-            ready=f"http://127.0.0.1:{port}/health/ready",
-        )
+        half: another(relay_stack, half, port, "--only", half)
         for half, port in zip(("directory", "events"), free_ports(2), strict=True)
     }
     try:
@@ -216,7 +198,19 @@ async def test_a_body_that_fits_nowhere_stops_only_its_channel(
     await sql.execute("delete from outbox where channel_id = $1", stuck)
 
 
-async def active(port: str) -> dict[str, float]:
+def another(stack: Stack, name: str, port: int, *arguments: str) -> Process:
+    """A relay beside the stack's own, not started yet; `port` is that of its health checks and figures."""
+    relay = stack.processes["relay"]
+    return Process(
+        name,
+        [*relay.command, *arguments],
+        stack.folder / f"{name}.log",
+        environment={**relay.environment, "LOCKSTEP_ADMIN_PORT": str(port)},
+        ready=f"http://127.0.0.1:{port}/health/ready",
+    )
+
+
+async def active(port: int) -> dict[str, float]:
     """What a relay says of itself, by half."""
     async with httpx.AsyncClient(trust_env=False) as client:
         lines = (await client.get(f"http://127.0.0.1:{port}/metrics")).text.splitlines()

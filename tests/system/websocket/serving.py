@@ -156,6 +156,15 @@ def opened(server: Running, recorder: Recorder) -> WebSocketConnection:
     return recorder.connections[-1]
 
 
+def fill(connection: WebSocketConnection, up_to: int) -> int:
+    """Write CHUNKs until so many bytes wait to be sent; in the server's loop. Gives the bytes written."""
+    written = 0
+    while connection.buffered() < up_to:
+        connection.write_prepared(CHUNK)
+        written += len(CHUNK)
+    return written
+
+
 def ended(recorder: Recorder) -> tuple[int, str]:
     """How the connection ended; waits for it."""
     wait_until(

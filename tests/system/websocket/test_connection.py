@@ -22,7 +22,7 @@ from tests.system.websocket.raw import (
     upgrade_headers,
     wait_until,
 )
-from tests.system.websocket.serving import CHUNK, Recorder, ended, opened, running
+from tests.system.websocket.serving import Recorder, ended, fill, opened, running
 
 
 def test_the_application_sees_the_request_only_while_it_opens() -> None:
@@ -178,8 +178,7 @@ def test_a_peer_that_does_not_read_our_close_is_aborted() -> None:
         connection = opened(server, recorder)
 
         def fill_and_close() -> None:
-            while connection.buffered() < 1_000_000:
-                connection.write_prepared(CHUNK)
+            fill(connection, 1_000_000)
             connection.close(4006)
 
         server.call(fill_and_close)
@@ -197,12 +196,7 @@ def test_a_peer_that_does_not_read_is_aborted_however_the_closing_began(last: by
     ):
         client.upgrade()
         connection = opened(server, recorder)
-
-        def fill() -> None:
-            while connection.buffered() < 500_000:
-                connection.write_prepared(CHUNK)
-
-        server.call(fill)
+        server.call(lambda: fill(connection, 500_000))
         if last == b"end of stream":
             client.socket.shutdown(socket.SHUT_WR)
         else:
@@ -219,16 +213,7 @@ def test_a_half_open_peer_that_reads_within_the_time_gets_everything() -> None:
     ):
         client.upgrade()
         connection = opened(server, recorder)
-        written = 0
-
-        def fill() -> int:
-            nonlocal written
-            while connection.buffered() < 500_000:
-                connection.write_prepared(CHUNK)
-                written += len(CHUNK)
-            return written
-
-        server.call(fill)
+        written = server.call(lambda: fill(connection, 500_000))
         client.socket.shutdown(socket.SHUT_WR)
         wait_until(lambda: connection._closing_since, what="the time has begun to run")
         assert len(client.read_until_end()) == written

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from tests.system.websocket.raw import CLOSE, PING, PONG, TEXT, RawClient, frame, wait_until
-from tests.system.websocket.serving import CHUNK, Recorder, opened, running
+from tests.system.websocket.serving import CHUNK, Recorder, fill, opened, running
 
 
 def send_until_stuck(client: RawClient) -> int:
@@ -63,13 +63,12 @@ def test_water_marks_can_be_set_for_one_connection() -> None:
         client.upgrade()
         connection = opened(server, recorder)
 
-        def fill() -> int:
+        def write() -> int:
             connection.set_water_marks(20_000, 0)
-            while connection.buffered() < 30_000:
-                connection.write_prepared(CHUNK)
+            fill(connection, 30_000)
             return connection.buffered()
 
-        left = server.call(fill)
+        left = server.call(write)
         assert left < 64 * 1024, "below the listener's mark"
         client.socket.settimeout(0.5)
         try:

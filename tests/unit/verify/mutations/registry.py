@@ -1,32 +1,52 @@
-"""One breach each: takes a world that keeps every promise and breaks one of them. False: this world has no place for it."""
+"""One breach each: takes a world that keeps every promise and breaks one of them, or raises NoPlace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tests.unit.verify.world import Line, World
 
-Mutate = Callable[[World, Random], bool]
+T = TypeVar("T")
+Breach = Callable[[World, Random], None]
+
+
+class NoPlace(Exception):
+    """The world has nothing that could be broken so."""
 
 
 class Mutation(NamedTuple):
     """`rules`: any of these must be named."""
 
-    mutate: Mutate
+    breach: Breach
     rules: frozenset[str]
+
+    def mutate(self, world: World, rng: Random) -> bool:
+        """False: this world has no place for it."""
+        try:
+            self.breach(world, rng)
+        except NoPlace:
+            return False
+        return True
 
 
 MUTATIONS: dict[str, Mutation] = {}
 
 
-def breaks(*rules: str) -> Callable[[Mutate], Mutate]:
-    def register(mutate: Mutate) -> Mutate:
-        MUTATIONS[mutate.__name__] = Mutation(mutate, frozenset(rules))
-        return mutate
+def breaks(*rules: str) -> Callable[[Breach], Breach]:
+    def register(breach: Breach) -> Breach:
+        MUTATIONS[breach.__name__] = Mutation(breach, frozenset(rules))
+        return breach
 
     return register
+
+
+def choose(rng: Random, candidates: Sequence[T]) -> T:
+    """Raises NoPlace when there are none."""
+    if not candidates:
+        raise NoPlace
+    return rng.choice(candidates)
 
 
 def places(world: World, kind: str, **fields: object) -> list[tuple[list[Line], int]]:
@@ -67,10 +87,7 @@ def pick(world: World, rng: Random) -> tuple[str, int]:
     return channel, rng.randint(1, len(world.events[channel]))
 
 
-def reader(world: World, rng: Random) -> tuple[str, int] | None:
-    """A person and the index of an event of theirs in history."""
-    users = [user for user, events in world.history.items() if events]
-    if not users:
-        return None
-    user = rng.choice(users)
+def reader(world: World, rng: Random) -> tuple[str, int]:
+    """A person and the index of an event of theirs in history. Raises NoPlace."""
+    user = choose(rng, [user for user, events in world.history.items() if events])
     return user, rng.randrange(len(world.history[user]))
