@@ -9,9 +9,9 @@ import typer
 from client.cli.arguments import Json
 from client.cli.context import ask, context_of, device, read_password, run
 from client.cli.errors import CommandFailed
-from client.cli.output import console, json_line, one_line, table
+from client.cli.output import console, json_line, one_line, print_all
 from client.errors import ApiError, Unreachable
-from client.records import Login
+from client.records import Login, User
 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
@@ -137,19 +137,15 @@ def users(context: typer.Context, json: Json = False) -> None:
     """Everybody in the workspace."""
     here = context_of(context)
 
+    def row(user: User) -> tuple[str, ...]:
+        state = "" if user.active else "deactivated"
+        if user.status is not None:
+            state = f"{state} {user.status.emoji} {user.status.text}".strip()
+        return one_line(user.name), user.email or "", user.role, one_line(state)
+
     async def work() -> None:
-        rows = table("name", "e-mail", "role", "")
         async with here.rest() as rest:
-            async for user in rest.users():
-                if json:
-                    json_line(user)
-                else:
-                    state = "" if user.active else "deactivated"
-                    if user.status is not None:
-                        state = f"{state} {user.status.emoji} {user.status.text}".strip()
-                    rows.add_row(one_line(user.name), user.email or "", user.role, one_line(state))
-        if not json:
-            console().print(rows)
+            await print_all(rest.users(), json, ("name", "e-mail", "role", ""), row)
 
     run(work())
 

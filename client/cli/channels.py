@@ -10,7 +10,7 @@ import typer
 
 from client.cli.arguments import Json, Named, People, Person
 from client.cli.context import context_of, run
-from client.cli.output import console, json_line, one_line, table
+from client.cli.output import console, json_line, one_line, print_all, table
 from client.records import Channel
 from client.rest import RestClient
 
@@ -174,16 +174,10 @@ def members(context: typer.Context, channel: Named, json: Json = False) -> None:
     here = context_of(context)
 
     async def work() -> None:
-        rows = table("name", "role")
         async with here.rest() as rest:
             place = await here.place(rest, channel)
-            async for member in rest.members(place.id):
-                if json:
-                    json_line(member)
-                else:
-                    rows.add_row(one_line(member.name), member.role)
-        if not json:
-            console().print(rows)
+            members = rest.members(place.id)
+            await print_all(members, json, ("name", "role"), lambda each: (one_line(each.name), each.role))
 
     run(work())
 
@@ -242,19 +236,14 @@ def browse(
     """The public channels by name, with how many people are in each."""
     here = context_of(context)
 
+    def row(channel: Channel) -> tuple[str, ...]:
+        joined = "joined" if channel.member else ""
+        return f"#{one_line(channel.name)}", str(channel.member_count), joined, one_line(channel.topic)
+
     async def work() -> None:
-        rows = table("channel", "people", "", "topic")
         async with here.rest() as rest:
-            async for channel in rest.browse_channels(prefix.removeprefix("#")):
-                if json:
-                    json_line(channel)
-                    continue
-                joined = "joined" if channel.member else ""
-                rows.add_row(
-                    f"#{one_line(channel.name)}", str(channel.member_count), joined, one_line(channel.topic)
-                )
-        if not json:
-            console().print(rows)
+            found = rest.browse_channels(prefix.removeprefix("#"))
+            await print_all(found, json, ("channel", "people", "", "topic"), row)
 
     run(work())
 

@@ -9,7 +9,7 @@ import typer
 from client.cli.arguments import Json, People, Person
 from client.cli.context import context_of, run
 from client.cli.errors import CommandFailed
-from client.cli.output import console, json_line, one_line, table
+from client.cli.output import json_line, one_line, print_all
 from client.records_people import Group
 from client.rest import RestClient
 
@@ -35,17 +35,13 @@ def list_groups(context: typer.Context, json: Json = False) -> None:
         return
     here = context_of(context)
 
+    def row(group: Group) -> tuple[str, ...]:
+        what = one_line(group.description)
+        return f"@{group.handle}", one_line(group.name), str(group.member_count), what
+
     async def work() -> None:
-        rows = table("group", "name", "people", "what for")
         async with here.rest() as rest:
-            async for group in rest.groups():
-                if json:
-                    json_line(group)
-                else:
-                    what = one_line(group.description)
-                    rows.add_row(f"@{group.handle}", one_line(group.name), str(group.member_count), what)
-        if not json:
-            console().print(rows)
+            await print_all(rest.groups(), json, ("group", "name", "people", "what for"), row)
 
     run(work())
 

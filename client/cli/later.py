@@ -10,7 +10,8 @@ import typer
 
 from client.cli.arguments import Json, Named, Number
 from client.cli.context import context_of, run
-from client.cli.output import clock, console, json_line, one_line, table
+from client.cli.output import clock, json_line, one_line, print_all
+from client.records_messages import SavedMessage, Scheduled
 
 saved = typer.Typer(
     name="saved",
@@ -55,24 +56,21 @@ def list_saved(context: typer.Context, json: Json = False) -> None:
     here = context_of(context)
 
     async def work() -> None:
-        rows = table("channel", "number", "who", "text", "note")
         async with here.rest() as rest:
             await here.learn_channels(rest)
             people = {} if json else await here.people(rest)
-            async for each in rest.saved():
-                if json:
-                    json_line(each)
-                    continue
+
+            def row(each: SavedMessage) -> tuple[str, ...]:
                 message = each.message
-                rows.add_row(
+                return (
                     one_line(here.label(each.channel)),
                     str(message.seq),
                     one_line(people.get(message.sender, message.sender)),
                     "(deleted)" if message.deleted else one_line(message.text)[:60],
                     one_line(each.note),
                 )
-        if not json:
-            console().print(rows)
+
+            await print_all(rest.saved(), json, ("channel", "number", "who", "text", "note"), row)
 
     run(work())
 
@@ -114,24 +112,19 @@ def list_scheduled(context: typer.Context, json: Json = False) -> None:
         return
     here = context_of(context)
 
+    def row(each: Scheduled) -> tuple[str, ...]:
+        return (
+            each.id,
+            clock(each.send_at),
+            one_line(here.label(each.channel)),
+            one_line(each.text)[:60],
+            f"not posted: {each.failed}" if each.failed else "",
+        )
+
     async def work() -> None:
-        rows = table("id", "when", "channel", "text", "")
         async with here.rest() as rest:
             await here.learn_channels(rest)
-            async for each in rest.scheduled():
-                if json:
-                    json_line(each)
-                    continue
-                failed = f"not posted: {each.failed}" if each.failed else ""
-                rows.add_row(
-                    each.id,
-                    clock(each.send_at),
-                    one_line(here.label(each.channel)),
-                    one_line(each.text)[:60],
-                    failed,
-                )
-        if not json:
-            console().print(rows)
+            await print_all(rest.scheduled(), json, ("id", "when", "channel", "text", ""), row)
 
     run(work())
 

@@ -9,8 +9,7 @@ import typer
 
 from client.cli.arguments import Json, Named, Number
 from client.cli.context import Place, context_of, run
-from client.cli.output import Describer, console, json_line, printable, table
-from client.cli.output import clock as clock_of
+from client.cli.output import Describer, clock, console, json_line, print_all, printable
 from client.records import Posted
 from client.rest import RestClient
 
@@ -139,15 +138,13 @@ def versions(context: typer.Context, channel: Named, number: Number, json: Json 
     here = context_of(context)
 
     async def work() -> None:
-        rows = table("when", "text")
         async with here.rest() as rest:
             place = await here.place(rest, channel, member=True)
-            async for version in rest.versions(place.id, number):
-                if json:
-                    json_line(version)
-                else:
-                    rows.add_row(clock_of(version.at), printable(version.text))
-        if not json:
-            console().print(rows)
+            await print_all(
+                rest.versions(place.id, number),
+                json,
+                ("when", "text"),
+                lambda version: (clock(version.at), printable(version.text)),
+            )
 
     run(work())

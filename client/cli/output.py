@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from rich.console import Console
@@ -50,6 +50,8 @@ from services.contract.events import (
     UnknownEvent,
 )
 
+T = TypeVar("T")
+
 # Others' words must not move our cursor, recolour our screen or pass for our own lines. Format characters that
 # reorder text are left in pairs only by well-behaved writers, so the explicit overrides go too.
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -82,6 +84,20 @@ def json_line(value: object) -> None:
 
 def table(*columns: str) -> Table:
     return Table(*columns, box=None, header_style="dim", pad_edge=False)
+
+
+async def print_all(
+    items: AsyncIterator[T], json: bool, columns: Sequence[str], row: Callable[[T], Sequence[str]]
+) -> None:
+    """Each as a line of JSON, as it comes; or all of them as a table."""
+    rows = table(*columns)
+    async for item in items:
+        if json:
+            json_line(item)
+        else:
+            rows.add_row(*row(item))
+    if not json:
+        console().print(rows)
 
 
 def console() -> Console:

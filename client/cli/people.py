@@ -11,7 +11,7 @@ import typer
 from client.cli.arguments import Json, Person
 from client.cli.context import context_of, read_password, run
 from client.cli.errors import CommandFailed
-from client.cli.output import console, json_line, one_line, table
+from client.cli.output import json_line, one_line, print_all
 from client.records import Invited, User
 
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
@@ -243,15 +243,13 @@ def list_invites(context: typer.Context, json: Json = False) -> None:
     here = context_of(context)
 
     async def work() -> None:
-        rows = table("e-mail", "role", "until", "id")
         async with here.rest() as rest:
-            async for invite in rest.invites():
-                if json:
-                    json_line(invite)
-                else:
-                    rows.add_row(invite.email, invite.role, invite.expires_at, invite.id)
-        if not json:
-            console().print(rows)
+            await print_all(
+                rest.invites(),
+                json,
+                ("e-mail", "role", "until", "id"),
+                lambda each: (each.email, each.role, each.expires_at, each.id),
+            )
 
     run(work())
 

@@ -11,7 +11,8 @@ from client.cli.arguments import Json, Named, Number
 from client.cli.context import context_of, run
 from client.cli.errors import CommandFailed
 from client.cli.marks import act_in
-from client.cli.output import Describer, console, json_line, one_line, table
+from client.cli.output import Describer, console, json_line, one_line, print_all
+from client.records_messages import FollowedThread
 
 
 def reply(
@@ -92,19 +93,14 @@ def threads(
     """
     here = context_of(context)
 
+    def row(each: FollowedThread) -> tuple[str, ...]:
+        said = "(deleted)" if each.root.deleted else one_line(each.root.text)[:60]
+        return one_line(here.label(each.channel)), str(each.root.seq), str(each.unread), said
+
     async def work() -> None:
-        rows = table("channel", "number", "unread", "began with")
         async with here.rest() as rest:
             await here.learn_channels(rest)
-            async for each in rest.threads(unread=not every):
-                if json:
-                    json_line(each)
-                else:
-                    said = "(deleted)" if each.root.deleted else one_line(each.root.text)[:60]
-                    rows.add_row(
-                        one_line(here.label(each.channel)), str(each.root.seq), str(each.unread), said
-                    )
-        if not json:
-            console().print(rows)
+            found = rest.threads(unread=not every)
+            await print_all(found, json, ("channel", "number", "unread", "began with"), row)
 
     run(work())
