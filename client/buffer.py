@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from client.model import Shown
 
@@ -86,3 +86,19 @@ class ReceiveBuffer:
             self._error = error
             self._some.set()
             self._room.set()
+
+
+class Events:
+    """The stream of what is shown. Iterators share it: each event goes to one of them."""
+
+    def __init__(self, buffer: ReceiveBuffer) -> None:
+        self._buffer = buffer
+
+    def __aiter__(self) -> AsyncIterator[Shown]:
+        return self
+
+    async def __anext__(self) -> Shown:
+        event = await self._buffer.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event

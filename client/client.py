@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import httpx
-import msgspec
 
-from client.buffer import ReceiveBuffer
+from client.buffer import Events, ReceiveBuffer
 from client.connection import Connection, Credential, State
 from client.effects import (
     Effect,
@@ -28,7 +27,6 @@ from client.effects import (
 from client.errands import Errands
 from client.errors import (
     ClientClosed,
-    InvalidMessage,
     LockstepError,
     SendRefused,
     Unreachable,
@@ -38,26 +36,10 @@ from client.realtime import Realtime, RealtimeSource
 from client.recorder import Recorder
 from client.records import ChannelReply, Sync
 from client.rest import RestClient, past_events
+from client.sends import check
 from client.session import Session
 from client.tokens import MemoryTokens, Tokens, TokenStore
 from services.contract import frames
-from services.contract.events import MAX_TEXT
-
-
-class Events:
-    """The stream of what is shown. Iterators share it: each event goes to one of them."""
-
-    def __init__(self, buffer: ReceiveBuffer) -> None:
-        self._buffer = buffer
-
-    def __aiter__(self) -> AsyncIterator[Shown]:
-        return self
-
-    async def __anext__(self) -> Shown:
-        event = await self._buffer.take()
-        if event is None:
-            raise StopAsyncIteration
-        return event
 
 
 class LockstepClient:
@@ -246,7 +228,7 @@ class LockstepClient:
         """
         if self._ended:
             raise self._error or ClientClosed("The client is closed.")
-        _check(channel, text)
+        check(channel, text)
         after = directory_at or self._directory_at.get(channel)
         ticket = self._session.post(
             channel, text, directory_at=after, thread=thread, also_to_channel=also_to_channel
@@ -458,25 +440,3 @@ class LockstepClient:
 
     def _drained(self) -> None:
         self._connection.wake()
-
-
-def _check(channel: str, text: str) -> None:
-    """Raises InvalidMessage for what every server would refuse."""
-    if not text:
-        raise InvalidMessage("An empty message cannot be sent.")
-    if len(text) > MAX_TEXT:
-        raise InvalidMessage(f"The message has {len(text):,} characters; {MAX_TEXT:,} is the most.")
-    try:
-        frame = msgspec.convert(
-            {"type": "send", "channel": channel, "id": _ANY_ID, "text": text}, frames.Send
-        )
-        size = len(frames.encode_frame(frame))
-    except (msgspec.ValidationError, UnicodeError) as error:
-        raise InvalidMessage(
-            f"The message or its channel has characters that cannot be sent: {error}."
-        ) from error
-    if size > frames.MAX_MESSAGE_BYTES:
-        raise InvalidMessage(f"The message takes {size} bytes, more than {frames.MAX_MESSAGE_BYTES}.")
-
-
-_ANY_ID: Final = "00000000-0000-7000-8000-000000000000"

@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
+import msgspec
+
 from client.backoff import delay_s
 from client.effects import Effect, LookUp, Postponed, Reborn, Reject, Resolve
+from client.errors import InvalidMessage
 from client.model import Ack
 from services.contract import frames
 from services.contract.codes import ERRORS
+from services.contract.events import MAX_TEXT
 
 OLD_S: Final = 90.0
 VERDICT_S: Final = 15.0
@@ -29,6 +33,27 @@ _REPLACED: Final = "log_replaced"
 
 _ASK_HISTORY: Final = frozenset({"expired", "number_unknown", "id_reused"})
 """Only history knows whether the message is stored."""
+
+_ANY_ID: Final = "00000000-0000-7000-8000-000000000000"
+
+
+def check(channel: str, text: str) -> None:
+    """Raises InvalidMessage for what every server would refuse."""
+    if not text:
+        raise InvalidMessage("An empty message cannot be sent.")
+    if len(text) > MAX_TEXT:
+        raise InvalidMessage(f"The message has {len(text):,} characters; {MAX_TEXT:,} is the most.")
+    try:
+        frame = msgspec.convert(
+            {"type": "send", "channel": channel, "id": _ANY_ID, "text": text}, frames.Send
+        )
+        size = len(frames.encode_frame(frame))
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise InvalidMessage(
+            f"The message or its channel has characters that cannot be sent: {error}."
+        ) from error
+    if size > frames.MAX_MESSAGE_BYTES:
+        raise InvalidMessage(f"The message takes {size} bytes, more than {frames.MAX_MESSAGE_BYTES}.")
 
 
 class _Is(Enum):
