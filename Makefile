@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean demo test faults conformance check audit dev lock compose schemas runtime
+.PHONY: help up down status logs clean demo test bench faults conformance check audit dev lock compose schemas runtime
 
 VENV := .venv/bin
 # Runs one command of the stack in the way that fits this machine (deploy/which.sh).
@@ -38,6 +38,11 @@ faults: ## break a stack of its own in every way (ONLY=name for some, SEED=n to 
 	@$(VENV)/python -m deploy.local fetch
 	@$(VENV)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+bench: ## measure against floors, keep results and plots (ONLY=name,name; ARGS=--list, --brief): up to 45 minutes
+	@deploy/environment.sh bench
+	@$(VENV)/python -m deploy.local fetch
+	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
 # Tests wait more than they compute, so more of them run side by side than there are cores;
 # those that share servers stay together (tests/conftest.py).
 WORKERS ?= 4
@@ -62,7 +67,7 @@ check: ## format, lint, types, import directions, compose.yaml
 
 audit: ## compare what is pinned with the published advisories (needs a network that reaches them; fails without)
 	@deploy/environment.sh dev
-	@for part in runtime dev; do \
+	@for part in runtime dev bench; do \
 	    echo "requirements/$$part.txt:"; \
 	    $(VENV)/uv tool run --quiet pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
 	        --requirement requirements/$$part.txt; \
@@ -84,7 +89,7 @@ schemas: ## write docs/schemas, docs/asyncapi.yaml and docs/permissions.md anew 
 
 lock: ## pin requirements/*.in anew, with hashes and without addresses
 	@deploy/environment.sh dev
-	@for part in build java runtime dev; do \
+	@for part in build java runtime dev bench; do \
 	    $(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	        --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	        requirements/$$part.in --output-file requirements/$$part.txt; \

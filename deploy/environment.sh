@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Makes .venv what requirements/*.txt say: `deploy/environment.sh runtime` (make up) or `dev` (make test, make check).
+# Makes .venv what requirements/*.txt say: `deploy/environment.sh runtime` (make up), `dev` (make test, make check) or
+# `bench` (make bench).
 # Does nothing, at once, when it is that already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-want=${1:?runtime or dev}
+want=${1:?runtime, dev or bench}
 venv=.venv
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -55,4 +56,4 @@ pip install --require-hashes -r requirements/build.txt -r "requirements/$want.tx
 pip install --no-build-isolation --no-deps --editable . || fail "the project itself could not be installed into .venv"
 
 state "$want" > "$(stamp "$want")"
-if [ "$want" = dev ]; then state runtime > "$(stamp runtime)"; fi
+if [ "$want" != runtime ]; then state runtime > "$(stamp runtime)"; fi

@@ -1,0 +1,1 @@
+"""One module for each question, with an `async def run(bench)` that gives rows (`core.results`)."""

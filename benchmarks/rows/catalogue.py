@@ -1,0 +1,16 @@
+"""All benchmarks by name, in the order in which they are run and shown."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Final
+
+from benchmarks.rows import ack, capacity, fanout, idle, rooms
+
+BENCHMARKS: Final[dict[str, ModuleType]] = {
+    "fanout": fanout,
+    "ack": ack,
+    "capacity": capacity,
+    "idle": idle,
+    "rooms": rooms,
+}
