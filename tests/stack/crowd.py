@@ -125,8 +125,12 @@ class Crowd:
             heads[ack.channel] = max(heads.get(ack.channel, 0), ack.seq)
         return heads
 
-    async def all_have_seen_all(self, timeout: float = 60.0) -> None:
-        """Wait until everybody was shown everything that was acknowledged to anybody."""
+    async def all_have_seen_all(self, patience: float = 60.0) -> None:
+        """Wait until everybody was shown everything that was acknowledged to anybody.
+
+        However long that takes, as long as somebody is shown something: raises TimeoutError after `patience` seconds in
+        which nobody was.
+        """
         heads = self.heads()
 
         def lacking() -> list[str]:
@@ -137,7 +141,16 @@ class Crowd:
                 if not person.has_seen(channel, head)
             ]
 
-        await until(lambda: not lacking(), timeout, what=f"everybody has seen everything: {lacking()[:3]}")
+        def shown() -> int:
+            return sum(sum(person.client.cursors.values()) for person in self.people)
+
+        while missing := lacking():
+            so_far = shown()
+
+            def went_on(so_far: int = so_far) -> bool:
+                return shown() != so_far or not lacking()
+
+            await until(went_on, patience, what=f"somebody is shown something: {missing[:3]}")
 
     async def verdict(self, *, rest: bool = True) -> Verdict:
         """What the judge says of the recordings, PostgreSQL, the log and (needs web_app) REST history."""

@@ -212,7 +212,8 @@ async def overload(lab: Lab) -> Outcome:
     stack = await lab.stack(services=_ONE_NODE, environment=environment)
     node = stack.websocket_url("node-1")
     outcome = Outcome("")
-    async with lab.load(stack, people=8, channels=8, pause=(0.2, 0.6)) as load:
+    # Few, since each of them is shown and records all of it, in one process with those who flood.
+    async with lab.load(stack, people=3, channels=8, pause=(0.1, 0.3)) as load:
         tokens = await _tokens(load)
         channels = load.crowd.channels
 
