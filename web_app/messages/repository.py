@@ -178,20 +178,33 @@ class Span(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Ascending by seq; and whether there is more on either side."""
+    """Ascending by seq; and whether there is more on either side.
+
+    head   the channel's at the moment of which the rows are; 0 when there are none
+    root   the first message of the thread that was asked for, if it is there
+    """
 
     rows: list[AnyRow]
     more_before: bool
     more_after: bool
+    head: int = 0
+    root: AnyRow | None = None
 
 
 def _page(
-    channel: InstrumentedAttribute[str], seq: InstrumentedAttribute[int], *columns: Any, where: Any = None
+    channel: InstrumentedAttribute[str],
+    seq: InstrumentedAttribute[int],
+    *columns: Any,
+    where: Any = None,
+    besides: Any = None,
 ) -> AnySelect:
-    """Two ranges of an index, read outwards from the pivot, each with one row more than is shown."""
-    mine = channel == bindparam("channel_id")
-    if where is not None:
-        mine = and_(mine, where)
+    """Two ranges of an index, read outwards from the pivot, each with one row more than is shown; the row `besides`.
+
+    With the channel's head in the same statement: states and head are of one moment, so that whoever applies the
+    events after `head` to them counts nothing twice.
+    """
+    every = channel == bindparam("channel_id")
+    mine = every if where is None else and_(every, where)
     below = (
         select(seq, *columns)
         .where(mine, seq < bindparam("pivot"))
@@ -201,7 +214,9 @@ def _page(
     above = (
         select(seq, *columns).where(mine, seq >= bindparam("pivot")).order_by(seq).limit(bindparam("above"))
     )
-    return select(union_all(below, above).subquery("page"))
+    parts = [below, above] if besides is None else [below, above, select(seq, *columns).where(every, besides)]
+    head = select(ChannelHead.head).where(ChannelHead.channel_id == bindparam("channel_id")).scalar_subquery()
+    return select(union_all(*parts).subquery("page"), func.coalesce(head, 0).label("head"))
 
 
 _EVENTS: Final = _page(
@@ -221,8 +236,9 @@ _TOP_LEVEL: Final = _page(
     where=and_(or_(Message.thread.is_(None), Message.also_to_channel), ~Message.deleted),
 )
 _PINNED: Final = _page(Message.channel_id, Message.seq, *STATE, where=Message.pinned_at_ms.is_not(None))
+_ROOT: Final = bindparam("root", type_=BigInteger)
 _THREAD: Final = _page(
-    Message.channel_id, Message.seq, *STATE, where=Message.thread == bindparam("root", type_=BigInteger)
+    Message.channel_id, Message.seq, *STATE, where=Message.thread == _ROOT, besides=Message.seq == _ROOT
 )
 
 
@@ -247,7 +263,7 @@ async def read_pinned(db: AsyncConnection, channel_id: str, span: Span) -> Rows:
 
 
 async def read_thread(db: AsyncConnection, channel_id: str, root: int, span: Span) -> Rows:
-    """As `read_messages`, of the replies to a message."""
+    """As `read_messages`, of the replies to a message; and that message."""
     return await _read(db, _THREAD, channel_id, span, root=root)
 
 
@@ -265,20 +281,25 @@ async def read_versions(
     return list((await db.execute(select(both).order_by(both.c.seq).limit(limit + 1))).all())
 
 
-async def _read(db: AsyncConnection, page: AnySelect, channel_id: str, span: Span, **more: int) -> Rows:
+async def _read(
+    db: AsyncConnection, page: AnySelect, channel_id: str, span: Span, root: int | None = None
+) -> Rows:
     parameters: dict[str, Any] = {
-        **more,
+        **({} if root is None else {"root": root}),
         "channel_id": channel_id,
         "pivot": span.pivot,
         "below": span.below + 1,
         "above": span.above + 1,
     }
     found: Sequence[AnyRow] = (await db.execute(page, parameters)).all()
-    ascending = sorted(found, key=lambda row: int(row.seq))
+    first = next((row for row in found if row.seq == root), None)
+    ascending = sorted((row for row in found if row is not first), key=lambda row: int(row.seq))
     below = [row for row in ascending if row.seq < span.pivot]
     above = [row for row in ascending if row.seq >= span.pivot]
     return Rows(
         below[len(below) - min(span.below, len(below)) :] + above[: span.above],
         len(below) > span.below,
         len(above) > span.above,
+        found[0].head if found else 0,
+        first,
     )

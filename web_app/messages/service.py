@@ -240,5 +240,5 @@ def epoch_of(access: Access) -> int:
 
 
 def head_of(access: Access, found: Rows) -> int:
-    """The persister stores an event and the head in one transaction: what was read is not beyond the head."""
-    return max(access.head, found.rows[-1].seq if found.rows else 0)
+    """Of the moment of which the rows are, which is not before the one at which it was asked who may read them."""
+    return max(access.head, found.head)

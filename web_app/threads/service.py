@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.contract.tokens import Claims
 from web_app.auth.repository import Viewer
 from web_app.database import AnyRow
-from web_app.messages.repository import find_meant, read_thread
+from web_app.messages.repository import find_access, read_thread
 from web_app.messages.schemas import HistoryQuery
 from web_app.messages.service import epoch_of, head_of, span_of
 from web_app.messages.states import written
@@ -31,8 +31,7 @@ async def page(
     least = max(root, wanted.at_least or 0)
 
     async def look(db: AsyncConnection) -> tuple[int, WrittenThreadPage | None]:
-        meant = await find_meant(db, claims, channel_id, root)
-        access = meant.access
+        access = await find_access(db, claims, channel_id)
         require("history.read", access.viewer.role, access.facts)
         if access.head < least:
             return access.head, None
@@ -42,7 +41,7 @@ async def page(
             epoch_of(access),
             channel_id,
             head_of(access, found),
-            written(meant.state) if meant.state is not None else None,
+            written(found.root) if found.root is not None else None,
             bool(follow and follow.following),
             follow.read_seq if follow else 0,
             [written(row) for row in found.rows],
