@@ -63,7 +63,11 @@ select count(*) from (
     select from thread_follows f
     join memberships m on m.user_id = f.user_id and m.channel_id = f.channel_id and m.member
     join messages root on root.channel_id = f.channel_id and root.seq = f.root
-    where f.user_id = :user_id and f.following and root.last_reply > f.read_seq
+    where f.user_id = :user_id and f.following and root.last_reply > f.read_seq and exists (
+        select from messages reply
+        where reply.channel_id = f.channel_id and reply.thread = f.root and reply.seq > f.read_seq
+            and reply.sender_id <> f.user_id and not reply.deleted
+    )
     limit {THREADS_COUNTED}
 ) as counted
 """  # noqa: S608  (constants of ours)
@@ -75,5 +79,6 @@ async def list_channels(db: AsyncConnection, user_id: str) -> Sequence[AnyRow]:
 
 
 async def count_threads(db: AsyncConnection, user_id: str) -> int:
-    """Threads that the person follows and has not read to the end, `THREADS_COUNTED` at most."""
+    """Threads that the person follows and that have unread replies (as `/v1/me/threads` lists them), `THREADS_COUNTED`
+    at most."""
     return int((await db.scalar(text(THREADS), {"user_id": user_id})) or 0)

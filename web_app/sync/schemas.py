@@ -67,7 +67,7 @@ class SyncedChannel(Reply):
 class Sync(Reply):
     """Connect with `resume` of this epoch, these heads and these notices: the stream begins right behind.
 
-    `threads_unread`: threads that you follow and have not read to the end; counting ends at 100.
+    `threads_unread`: threads that you follow in which others have replied since you read; counting ends at 100.
     """
 
     model_config = examples(
