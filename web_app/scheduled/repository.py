@@ -77,8 +77,23 @@ async def set_failed(db: AsyncConnection, ids: Collection[str], code: str) -> No
     await db.execute(update(ScheduledMessage).where(ScheduledMessage.id.in_(ids)).values(failed=code))
 
 
-async def lock_due(db: AsyncConnection, limit: int, now: dt.datetime | None = None) -> Sequence[AnyRow]:
-    """What is due, locked, without what another web app has locked; with what decides whether it may be posted."""
+async def lock_due(db: AsyncConnection, limit: int, now: dt.datetime | None = None) -> dict[str, str]:
+    """What is due, locked, without what another web app has locked: the channel of each, by id."""
+    found = await db.execute(
+        select(ScheduledMessage.id, ScheduledMessage.channel_id)
+        .where(ScheduledMessage.send_at <= (now or func.now()), ScheduledMessage.failed.is_(None))
+        .order_by(ScheduledMessage.send_at, ScheduledMessage.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return {row.id: row.channel_id for row in found}
+
+
+async def read_due(db: AsyncConnection, ids: Collection[str]) -> Sequence[AnyRow]:
+    """These with what decides whether they may be posted, in the order of their times.
+
+    The caller holds the locks of their channels: who is in them and whether they are archived stays so.
+    """
     found = await db.execute(
         select(
             *COLUMNS,
@@ -102,10 +117,8 @@ async def lock_due(db: AsyncConnection, limit: int, now: dt.datetime | None = No
                 Membership.user_id == ScheduledMessage.user_id,
             ),
         )
-        .where(ScheduledMessage.send_at <= (now or func.now()), ScheduledMessage.failed.is_(None))
+        .where(ScheduledMessage.id.in_(ids))
         .order_by(ScheduledMessage.send_at, ScheduledMessage.id)
-        .limit(limit)
-        .with_for_update(of=ScheduledMessage, skip_locked=True)
     )
     return found.all()
 

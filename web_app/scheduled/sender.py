@@ -63,9 +63,12 @@ class Sender:
 
 async def post_due(db: AsyncConnection) -> int:
     """Take up to BATCH that are due; gives how many."""
-    rows = await repository.lock_due(db, BATCH)
-    if not rows:
+    due = await repository.lock_due(db, BATCH)
+    if not due:
         return 0
+    # Before anything is judged: nobody leaves or archives a channel between the judgement and the outbox.
+    await repository.lock_channels(db, set(due.values()))
+    rows = await repository.read_due(db, due)
     refused: defaultdict[str, list[str]] = defaultdict(list)
     posted: list[AnyRow] = []
     for row in rows:
@@ -77,7 +80,6 @@ async def post_due(db: AsyncConnection) -> int:
     for code, ids in refused.items():
         await repository.set_failed(db, ids, code)
     if posted:
-        await repository.lock_channels(db, {row.channel_id for row in posted})
         for row in posted:
             await _enqueue(db, row)
         await repository.remove(db, [row.id for row in posted])

@@ -37,13 +37,15 @@ def shown(row: AnyRow) -> Scheduled:
 
 
 async def create(db: AsyncConnection, claims: Claims, channel_id: str, wanted: NewScheduled) -> Scheduled:
-    """Raises ApiError not_a_member, forbidden, archived, too_large, not_found, invalid_request, conflict."""
+    """Raises ApiError not_a_member, forbidden, archived, too_large, not_found, not_yet, invalid_request, conflict."""
     if wanted.thread is None:
         access = await find_access(db, claims, channel_id)
     else:
         meant = await find_meant(db, claims, channel_id, wanted.thread)
         access = meant.access
         require("message.post", access.viewer.role, access.facts)
+        if access.head < wanted.thread:
+            raise ApiError("not_yet", f"What is stored has come to {access.head}.", retry_after_ms=1000)
         require_root(meant, "body.thread")
     require_may_post(access, wanted.text)
     if await repository.count(db, access.viewer.user_id) >= MAX_SCHEDULED:
