@@ -182,7 +182,8 @@ class MessageCalls(Api):
         return await self.call("PATCH", path, Scheduled, body=body, key=new_event_id())
 
     async def delete_scheduled(self, scheduled_id: str) -> None:
-        await self.call("DELETE", f"/v1/me/scheduled/{quote(scheduled_id)}", type(None))
+        path = f"/v1/me/scheduled/{quote(scheduled_id)}"
+        await self.call("DELETE", path, type(None), key=new_event_id())
 
     async def _change(self, method: str, channel_id: str, seq: int, what: str) -> Posted:
         return await self.call(method, f"{_messages(channel_id, seq)}/{what}", Posted, key=new_event_id())

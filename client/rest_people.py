@@ -108,7 +108,7 @@ class PeopleCalls(Api):
         body: dict[str, object] = {"email": email, "role": role}
         if channel_ids:
             body["channel_ids"] = list(channel_ids)
-        return await self.call("POST", "/v1/invites", Invited, body=body)
+        return await self.call("POST", "/v1/invites", Invited, body=body, key=new_event_id())
 
     async def invites(self) -> AsyncIterator[Invite]:
         """Those that can still be accepted."""
@@ -117,10 +117,10 @@ class PeopleCalls(Api):
 
     async def renew_invite(self, invite_id: str) -> Invited:
         """Another link; the one of before is worthless."""
-        return await self.call("POST", f"/v1/invites/{quote(invite_id)}/renew", Invited)
+        return await self.call("POST", f"/v1/invites/{quote(invite_id)}/renew", Invited, repeatable=True)
 
     async def withdraw_invite(self, invite_id: str) -> None:
-        await self.call("DELETE", f"/v1/invites/{quote(invite_id)}", type(None))
+        await self.call("DELETE", f"/v1/invites/{quote(invite_id)}", type(None), key=new_event_id())
 
     # --- user groups ------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class PeopleCalls(Api):
         )
 
     async def remove_group(self, group_id: str) -> None:
-        await self.call("DELETE", f"/v1/groups/{quote(group_id)}", type(None))
+        await self.call("DELETE", f"/v1/groups/{quote(group_id)}", type(None), key=new_event_id())
 
     async def add_group_members(self, group_id: str, user_ids: Sequence[str]) -> GroupReply:
         path = f"/v1/groups/{quote(group_id)}/members"

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from services.contract.ids import EVENT_ID_PATTERN
 from services.database.tables import IdempotencyKey
 from web_app.auth.repository import Viewer
+from web_app.database import AnyRow
 from web_app.dependencies import Transaction, WritingViewer
 from web_app.problems import ApiError
 
@@ -63,21 +64,48 @@ class Once:
 
     async def answer(self, command: Callable[[], Awaitable[tuple[int, BaseModel]]]) -> Response:
         """For a command whose status depends on what it finds: it gives status and answer. Raises as a call does."""
-        if self._key is None:
-            status, model = await command()
-            return reply(model, status)
-        if (answered := await self._claim(self._key)) is not None:
-            return answered
+        if (done := await self._claim()) is not None:
+            return Response(done.reply, status_code=done.status, media_type=JSON)
         status, model = await command()
         content = model.model_dump_json().encode()
-        await self._db.execute(
-            update(IdempotencyKey)
-            .where(IdempotencyKey.user_id == self._viewer.user_id, IdempotencyKey.key == self._key)
-            .values(status=status, reply=content)
-        )
+        await self._keep(status, content)
         return Response(content, status_code=status, media_type=JSON)
 
-    async def _claim(self, key: uuid.UUID) -> Response | None:
+    async def nothing(self, command: Callable[[], Awaitable[None]]) -> Response:
+        """For a command that has no answer but that it is done (204). Raises as a call does."""
+        if await self._claim() is None:
+            await command()
+            await self._keep(204, b"")
+        return Response(status_code=204)
+
+    async def secret(
+        self,
+        command: Callable[[], Awaitable[tuple[str, BaseModel]]],
+        again: Callable[[str], Awaitable[BaseModel]],
+        status: int,
+    ) -> Response:
+        """For an answer that must not be kept: `command` gives a name of what it did, too, which `again` answers a
+        repeat by. Raises as a call does.
+        """
+        if (done := await self._claim()) is not None:
+            return reply(await again(done.reply.decode()), status)
+        name, model = await command()
+        await self._keep(status, name.encode())
+        return reply(model, status)
+
+    async def _keep(self, status: int, content: bytes) -> None:
+        if self._key is not None:
+            await self._db.execute(
+                update(IdempotencyKey)
+                .where(IdempotencyKey.user_id == self._viewer.user_id, IdempotencyKey.key == self._key)
+                .values(status=status, reply=content)
+            )
+
+    async def _claim(self) -> AnyRow | None:
+        """What was kept of the first time (status, reply); None: this is the first time, or there is no key."""
+        key = self._key
+        if key is None:
+            return None
         claimed = await self._db.execute(
             insert(IdempotencyKey)
             .values(user_id=self._viewer.user_id, key=key, request_digest=self._digest)
@@ -94,7 +122,7 @@ class Once:
         row = found.one()
         if row.request_digest != self._digest:
             raise ApiError("id_reused", "This Idempotency-Key came with another request before.")
-        return Response(row.reply, status_code=row.status, media_type=JSON)
+        return row
 
 
 async def once(

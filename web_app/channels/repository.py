@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -93,20 +93,32 @@ async def find_channels(db: AsyncConnection, viewer: Viewer, channel_ids: Sequen
 
 
 async def lock_first_channels(
-    db: AsyncConnection, workspace_id: str, channel_ids: Sequence[str], *, default: bool
+    db: AsyncConnection, inviter: Viewer, channel_ids: Sequence[str], *, default: bool
 ) -> Sequence[AnyRow]:
-    """(id, is_default) of these channels and, if `default`, the default ones, with their rows locked.
+    """(id, is_default) of these channels, as far as the inviter may add people to them, and, if `default`, of the
+    default ones, with their rows locked.
 
     Archived ones are left out. In the order of their ids, so that two newcomers never wait for each other.
     """
-    wanted: ColumnElement[bool] = Channel.id.in_(channel_ids)
+    every: ColumnElement[bool] = Channel.id.in_(channel_ids)
     if default:
-        wanted = or_(wanted, Channel.is_default)
-    found = await db.execute(
-        select(Channel.id, Channel.is_default)
-        .where(Channel.workspace_id == workspace_id, Channel.archived_at.is_(None), wanted)
+        every = or_(every, Channel.is_default)
+    locked = await db.execute(
+        select(Channel.id)
+        .where(Channel.workspace_id == inviter.workspace_id, every)
         .order_by(Channel.id)
         .with_for_update()
+    )
+    inside = exists().where(
+        Membership.channel_id == Channel.id, Membership.user_id == inviter.user_id, Membership.member
+    )
+    adds = inside if inviter.is_admin else and_(inside, Channel.adding == "everyone")
+    named = and_(Channel.id.in_(channel_ids), adds)
+    found = await db.execute(
+        select(Channel.id, Channel.is_default)
+        .where(Channel.id.in_(locked.scalars().all()), Channel.archived_at.is_(None))
+        .where(or_(named, Channel.is_default) if default else named)
+        .order_by(Channel.id)
     )
     return found.all()
 

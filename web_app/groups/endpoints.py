@@ -90,11 +90,14 @@ async def change_group(
     openapi_extra=acts("group.manage"),
     summary="Remove a user group",
     status_code=204,
-    responses=problems("forbidden", "not_found"),
+    response_class=Response,
+    responses=problems("forbidden", "not_found", "id_reused"),
 )
-async def remove_group(group_id: GroupPath, viewer: WritingViewer, db: Transaction) -> None:
+async def remove_group(
+    group_id: GroupPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
+) -> Response:
     """Mentioning it means nobody from then on; its handle is free again."""
-    await service.remove(db, viewer, group_id)
+    return await once.nothing(lambda: service.remove(db, viewer, group_id))
 
 
 @router.post(

@@ -13,7 +13,7 @@ from web_app.invites.schemas import AcceptInvite, Invite, InviteCreated, NewInvi
 from web_app.paging import PageQuery, listing
 from web_app.permissions import acts, require
 from web_app.problems import problems
-from web_app.replies import reply
+from web_app.replies import DoneOnce, reply
 
 router = APIRouter(prefix="/v1", tags=["invites"])
 
@@ -25,16 +25,26 @@ router = APIRouter(prefix="/v1", tags=["invites"])
     summary="Invite somebody",
     status_code=201,
     response_model=InviteCreated,
-    responses=problems("forbidden", "name_taken", "not_found", "not_a_member", "slow_down", "too_large"),
+    responses=problems(
+        "forbidden", "name_taken", "not_found", "not_a_member", "slow_down", "id_reused", "too_large"
+    ),
 )
 async def create_invite(
-    wanted: NewInvite, viewer: WritingViewer, db: Transaction, parts: PartsOfApp
+    wanted: NewInvite, viewer: WritingViewer, db: Transaction, once: DoneOnce, parts: PartsOfApp
 ) -> Response:
     """For owners and admins, and for members if the workspace's settings say so. The link is good once, for some days;
-    Lockstep sends no e-mail.
+    Lockstep sends no e-mail. A repeat gives the same invitation with another link: tokens are not stored.
     """
     parts.attempts.invite(viewer.user_id)
-    return reply(await service.invite(db, viewer, wanted, parts.settings), 201)
+
+    async def command() -> tuple[str, InviteCreated]:
+        made = await service.invite(db, viewer, wanted, parts.settings)
+        return made.invite.id, made
+
+    async def again(invite_id: str) -> InviteCreated:
+        return await service.again(db, viewer, invite_id, parts.settings)
+
+    return await once.secret(command, again, 201)
 
 
 @router.get(
@@ -58,11 +68,14 @@ async def list_invites(page: PageQuery, viewer: ReadingViewer, db: Reading) -> R
     openapi_extra=acts("invite.manage"),
     summary="Withdraw an invitation",
     status_code=204,
-    responses=problems("forbidden", "not_found"),
+    response_class=Response,
+    responses=problems("forbidden", "not_found", "id_reused"),
 )
-async def withdraw_invite(invite_id: InvitePath, viewer: WritingViewer, db: Transaction) -> None:
+async def withdraw_invite(
+    invite_id: InvitePath, viewer: WritingViewer, db: Transaction, once: DoneOnce
+) -> Response:
     """For owners and admins. Its token is worthless at once; who has accepted it already stays."""
-    await service.withdraw(db, viewer, invite_id)
+    return await once.nothing(lambda: service.withdraw(db, viewer, invite_id))
 
 
 @router.post(

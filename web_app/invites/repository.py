@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.database.tables import Invite, Workspace
+from services.database.tables import Invite, User, Workspace
 from web_app.database import AnyRow
 
 _COLUMNS = (
@@ -19,6 +19,8 @@ _COLUMNS = (
     Invite.channel_ids,
     Invite.expires_at,
 )
+_INVITER = (Workspace.who_may_invite, User.role.label("inviter_role"), User.active.label("inviter_active"))
+"""What decides whether who made it could still make it."""
 
 
 async def add_invite(
@@ -48,7 +50,7 @@ async def add_invite(
 
 
 async def find_open_invite(db: AsyncConnection, token_hash: bytes, *, lock: bool = False) -> AnyRow | None:
-    """An invitation that is neither used nor expired, with its workspace."""
+    """An invitation that is neither used nor expired, with its workspace, and who made it as they are now."""
     wanted = (
         select(
             Invite.id,
@@ -60,8 +62,10 @@ async def find_open_invite(db: AsyncConnection, token_hash: bytes, *, lock: bool
             Workspace.slug,
             Workspace.name.label("workspace_name"),
             Workspace.created_at.label("workspace_created_at"),
+            *_INVITER,
         )
         .join(Workspace, Workspace.id == Invite.workspace_id)
+        .join(User, User.id == Invite.invited_by)
         .where(
             Invite.token_hash == token_hash,
             Invite.accepted_at.is_(None),
@@ -90,21 +94,25 @@ async def list_invites(db: AsyncConnection, workspace_id: str, after: str, limit
 
 
 async def lock_invite(db: AsyncConnection, workspace_id: str, invite_id: str) -> AnyRow | None:
-    """An invitation that nobody has accepted, and nobody accepts before this transaction ends."""
+    """An invitation that nobody has accepted, and nobody accepts before this transaction ends; and who made it."""
     found = await db.execute(
-        select(*_COLUMNS)
+        select(*_COLUMNS, *_INVITER)
+        .join(Workspace, Workspace.id == Invite.workspace_id)
+        .join(User, User.id == Invite.invited_by)
         .where(Invite.id == invite_id, Invite.workspace_id == workspace_id, Invite.accepted_at.is_(None))
-        .with_for_update()
+        .with_for_update(of=Invite)
     )
     return found.one_or_none()
 
 
 async def renew_invite(
-    db: AsyncConnection, invite_id: str, token_hash: bytes, expires_at: dt.datetime
+    db: AsyncConnection, invite_id: str, token_hash: bytes, invited_by: str, expires_at: dt.datetime
 ) -> None:
-    """Another token and another end; the token of before is worthless."""
+    """Another token and another end, and who answers for it; the token of before is worthless."""
     await db.execute(
-        update(Invite).where(Invite.id == invite_id).values(token_hash=token_hash, expires_at=expires_at)
+        update(Invite)
+        .where(Invite.id == invite_id)
+        .values(token_hash=token_hash, invited_by=invited_by, expires_at=expires_at)
     )
 
 

@@ -21,11 +21,11 @@ from web_app.invites import repository
 from web_app.invites.schemas import AcceptInvite, Invite, InviteCreated, NewInvite
 from web_app.memberships.service import join_first_channels
 from web_app.parts import Parts
-from web_app.permissions import require
+from web_app.permissions import permits, require
 from web_app.problems import ApiError
 from web_app.settings import WebSettings
 from web_app.users import repository as users
-from web_app.users.service import facts, user_key
+from web_app.users.service import above, facts, user_key
 from web_app.workspaces import repository as workspaces
 
 
@@ -66,13 +66,30 @@ async def invite(
 
 
 async def renew(db: AsyncConnection, viewer: Viewer, invite_id: str, settings: WebSettings) -> InviteCreated:
-    """Another link, good as long as a new one is; the old one is worthless. Raises ApiError forbidden, not_found."""
-    found = await _locked(db, viewer, invite_id)
+    """Another link, good as long as a new one is; the old one is worthless. Who renews it answers for it when who made
+    it could make it no more. Raises ApiError forbidden, not_found.
+    """
+    return await _renew(db, viewer, await _locked(db, viewer, invite_id), settings)
+
+
+async def again(db: AsyncConnection, viewer: Viewer, invite_id: str, settings: WebSettings) -> InviteCreated:
+    """The answer to a repeat of `invite`: its invitation by another link. Raises ApiError not_found when it is accepted
+    or withdrawn by now.
+    """
+    found = await repository.lock_invite(db, viewer.workspace_id, invite_id)
+    if found is None:
+        raise _gone()
+    return await _renew(db, viewer, found, settings)
+
+
+async def _renew(db: AsyncConnection, viewer: Viewer, found: AnyRow, settings: WebSettings) -> InviteCreated:
     token = new_secret()
+    answers = found.invited_by if _stands(found) else viewer.user_id
     expires_at = _end(settings)
-    await repository.renew_invite(db, invite_id, hash_of(token), expires_at)
-    await audit.record(db, viewer, "invite.renewed", invite_id, email=found.email)
-    return _created(shown(found).model_copy(update={"expires_at": expires_at}), token, settings)
+    await repository.renew_invite(db, found.id, hash_of(token), answers, expires_at)
+    await audit.record(db, viewer, "invite.renewed", found.id, email=found.email)
+    renewed = shown(found).model_copy(update={"invited_by": answers, "expires_at": expires_at})
+    return _created(renewed, token, settings)
 
 
 async def withdraw(db: AsyncConnection, viewer: Viewer, invite_id: str) -> None:
@@ -86,9 +103,13 @@ async def _locked(db: AsyncConnection, viewer: Viewer, invite_id: str) -> AnyRow
     require("invite.manage", viewer.role, {"lesser"})
     found = await repository.lock_invite(db, viewer.workspace_id, invite_id)
     if found is None:
-        raise ApiError("not_found", "There is no such invitation, or it has been accepted.")
+        raise _gone()
     require("invite.manage", viewer.role, facts(viewer, found.role))
     return found
+
+
+def _gone() -> ApiError:
+    return ApiError("not_found", "There is no such invitation, or it has been accepted.")
 
 
 def shown(row: AnyRow) -> Invite:
@@ -118,13 +139,10 @@ async def accept(parts: Parts, wanted: AcceptInvite, address: str) -> SignedUp:
     parts.attempts.from_address(address)
     token_hash = hash_of_sent(wanted.token)
     async with parts.database.reading() as db:
-        if await repository.find_open_invite(db, token_hash) is None:
-            raise _no_invite()
+        _open(await repository.find_open_invite(db, token_hash))
     password_hash = await parts.passwords.hash(wanted.password.get_secret_value())
     async with parts.database.transaction() as db:
-        invite = await repository.find_open_invite(db, token_hash, lock=True)
-        if invite is None:
-            raise _no_invite()
+        invite = _open(await repository.find_open_invite(db, token_hash, lock=True))
         await repository.use_invite(db, invite.id)
         user = await users.add_user(
             db,
@@ -142,7 +160,8 @@ async def accept(parts: Parts, wanted: AcceptInvite, address: str) -> SignedUp:
         )
         await enqueue_directory(db, [user_key(user.id)])
         newcomer = Viewer(user.id, invite.workspace_id, tokens.session_id, user.role)
-        last = await join_first_channels(db, newcomer, invite.invited_by, invite.channel_ids)
+        inviter = Viewer(invite.invited_by, invite.workspace_id, "", invite.inviter_role)
+        last = await join_first_channels(db, newcomer, inviter, invite.channel_ids)
         await audit.record(db, newcomer, "invite.accepted", invite.id, role=user.role)
         told = InviteAccepted(user=user.id, user_ids=[invite.invited_by])
         await enqueue_notice(db, invite.workspace_id, user.id, told)
@@ -154,5 +173,18 @@ async def accept(parts: Parts, wanted: AcceptInvite, address: str) -> SignedUp:
     )
 
 
-def _no_invite() -> ApiError:
-    return ApiError("not_found", "The invitation is unknown, used or expired.")
+def _open(invite: AnyRow | None) -> AnyRow:
+    """Raises ApiError not_found."""
+    if invite is None or not _stands(invite):
+        raise ApiError("not_found", "The invitation is unknown, used or expired.")
+    return invite
+
+
+def _stands(invite: AnyRow) -> bool:
+    """Whether who made it could make it today: nobody comes in on the word of somebody who was put out."""
+    if not invite.inviter_active:
+        return False
+    allowed = {"setting"} if invite.who_may_invite == "members" else set[str]()
+    return permits(
+        "invite.create", invite.inviter_role, allowed | set(above(invite.inviter_role, invite.role))
+    )

@@ -66,18 +66,16 @@ async def join(db: AsyncConnection, viewer: Viewer, channel_id: str) -> ChannelC
 
 
 async def join_first_channels(
-    db: AsyncConnection, newcomer: Viewer, invited_by: str, channel_ids: Sequence[str]
+    db: AsyncConnection, newcomer: Viewer, inviter: Viewer, channel_ids: Sequence[str]
 ) -> tuple[str, int] | None:
     """Put somebody who has just come into the workspace's default channels, as if they had joined them (guests into
-    none), and into these, as if who invited them had added them.
+    none), and into those of these to which who invited them could add them now.
 
     Gives the last (directory key, version); None when they are nowhere.
     """
     last = None
-    for row in await lock_first_channels(
-        db, newcomer.workspace_id, channel_ids, default=not newcomer.is_guest
-    ):
-        sender = newcomer.user_id if row.is_default and not newcomer.is_guest else invited_by
+    for row in await lock_first_channels(db, inviter, channel_ids, default=not newcomer.is_guest):
+        sender = newcomer.user_id if row.is_default and not newcomer.is_guest else inviter.user_id
         version = await _add(db, row.id, sender, [newcomer.user_id])
         last = member_key(row.id, newcomer.user_id), version
     return last
@@ -109,9 +107,7 @@ async def remove_member(
     channel = await channels.locked(db, viewer, channel_id)
     channels.require_action("member.remove", viewer, channel)
     channels.require_named(channel)
-    removed = await _remove(db, viewer, channel_id, user_id)
-    await audit.record(db, viewer, "channel.member_removed", channel_id, user_id=user_id)
-    return removed
+    return await _remove(db, viewer, channel_id, user_id)
 
 
 async def _remove(db: AsyncConnection, viewer: Viewer, channel_id: str, user_id: str) -> MembershipChanged:
@@ -130,4 +126,6 @@ async def _remove(db: AsyncConnection, viewer: Viewer, channel_id: str, user_id:
     await channels.publish(
         db, channel_id, viewer.user_id, MembersRemoved(user_ids=[user_id], version=version)
     )
+    if user_id != viewer.user_id:
+        await audit.record(db, viewer, "channel.member_removed", channel_id, user_id=user_id)
     return MembershipChanged(directory_at=directory_at(key, version))

@@ -25,7 +25,12 @@ def user_key(user_id: str) -> str:
 
 def facts(viewer: Viewer, *roles: str) -> Collection[str]:
     """`lesser`: none of these roles is above the viewer's."""
-    return ("lesser",) if all(ROLES.index(viewer.role) <= ROLES.index(role) for role in roles) else ()
+    return above(viewer.role, *roles)
+
+
+def above(acting: str, *roles: str) -> Collection[str]:
+    """`facts` of somebody of the role `acting`."""
+    return ("lesser",) if all(ROLES.index(acting) <= ROLES.index(role) for role in roles) else ()
 
 
 async def found(db: AsyncConnection, viewer: Viewer, user_id: str) -> AnyRow:

@@ -88,6 +88,8 @@ async def change(db: AsyncConnection, viewer: Viewer, wanted: WorkspaceChange) -
     """Rename, change settings. Raises ApiError forbidden."""
     require("workspace.change", viewer.role)
     row = await repository.lock_workspace(db, viewer.workspace_id)
+    viewer = await users.find_acting(db, viewer)
+    require("workspace.change", viewer.role)
     before = settings_shown(row)
     changed = {name: value for name, value in wanted.given.items() if getattr(before, name) != value}
     version = row.version
