@@ -168,6 +168,7 @@ class Projection:
     redacted   messages that the batch deleted, with what takes the place of their raw events
     gone       messages whose edits must not be readable: those deleted now, and those that were edited too late
     called     (user, channel, root): whom any reply addressed, for however short a time
+    overruled  messages that somebody else than their author deleted: (channel, seq, author, who did it)
     addressed, unaddressed    (user, channel, seq): whom messages address now and did not before, and the other way
     """
 
@@ -175,6 +176,7 @@ class Projection:
     redacted: dict[Key, bytes] = field(default_factory=dict)
     gone: set[Key] = field(default_factory=set)
     called: set[tuple[str, str, int]] = field(default_factory=set)
+    overruled: list[tuple[str, int, str, str]] = field(default_factory=list)
     addressed: list[tuple[str, str, int]] = field(default_factory=list)
     unaddressed: list[tuple[str, str, int]] = field(default_factory=list)
 
@@ -207,6 +209,9 @@ def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
             key = (channel, event.target)
             result.redacted[key] = encode_event(redacted(after[event.target]))
             result.gone.add(key)
+            author = after[event.target].sender
+            if author != at.sender:
+                result.overruled.append((*key, author, at.sender))
         elif isinstance(event, MessageEdited) and event.target in states and states[event.target].deleted:
             result.gone.add((channel, event.target))
     for key, state in changed.items():

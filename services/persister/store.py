@@ -10,6 +10,7 @@ import asyncpg
 from services.contract.generation import Generation
 from services.database.outbox import NOTIFY_CHANNEL
 from services.eventlog.sequencer import Accepted, LastRecord, Sequencer
+from services.persister.audit import audit_deletions
 from services.persister.fold import Batch, EventRow, PartitionFold, needed, project
 from services.persister.mentions import tell_mentioned
 from services.persister.messages import read_messages, write_messages
@@ -148,6 +149,7 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
         projection = project(batch, known)
         await write_messages(connection, projection)
         await tell_mentioned(connection, projection)
+        await audit_deletions(connection, projection)
         await write_read_state(connection, read_state(batch.typed, batch.notices, projection.called))
         channels = sorted(batch.heads)
         await connection.execute(

@@ -33,8 +33,11 @@ AuditAction = Literal[
     "channel.made_private",
     "channel.member_removed",
     "announcement.posted",
+    "message.deleted",
 ]
-"""What is noted. Deletions of others' messages are events of their channels, and noted there for ever."""
+"""What is noted. `message.deleted`: somebody else's, by an owner or admin; `target` is the channel, `details` name the
+number and the author. The persister notes it, in the transaction that stores the deletion.
+"""
 
 ENTRY_EXAMPLE: Final[dict[str, Any]] = {
     "id": "aud_0193a1b2c3d47e5f8a9b0c1d2e3f4a5b",

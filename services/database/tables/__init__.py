@@ -5,7 +5,7 @@ user groups, saved and scheduled messages, channel preferences, do not disturb, 
 rows into the outbox.
 Written by the persister: events, messages, message mentions, channel heads, read markers, thread follows,
 log partitions (and it deletes an event's outbox row in the transaction that stores the event, and inserts those of
-notices of mentions).
+notices of mentions, and the audit log's entries of others' messages that were deleted).
 Written by the relay: it deletes published directory rows of the outbox and gives an expired event row its new id.
 Generations are written when an epoch is made.
 

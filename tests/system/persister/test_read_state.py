@@ -4,6 +4,7 @@ partitions are stored; and counting reads indexes only."""
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -86,9 +87,13 @@ class Naive:
         return self.said.get((user, root), self.following.get((user, root), False))
 
     def threads(self, user: str) -> int:
+        return sum(self.follows(user, root) and self.unread_in(user, root) > 0 for root in self.last_reply)
+
+    def unread_in(self, user: str, root: int) -> int:
+        after = self.thread_markers.get((user, root), 0)
         return sum(
-            self.follows(user, root) and last > self.thread_markers.get((user, root), 0)
-            for root, last in self.last_reply.items()
+            m.thread == root and m.there and m.sender != user and m.seq > after
+            for m in self.messages.values()
         )
 
     def post(self, sender: str, event: MessagePosted, names: set[str]) -> None:
@@ -124,6 +129,7 @@ async def test_counts_are_what_a_naive_recount_says(
     stream = notices_channel(workspace)
     naive = Naive()
     members: set[str] = set()
+    overruled: list[tuple[str, dict[str, object]]] = []
     told = 0
 
     async def append(to: str, sender: str, value: bytes) -> None:
@@ -178,7 +184,10 @@ async def test_counts_are_what_a_naive_recount_says(
                         naive.following[name, first.seq] = True
                 old.names, old.everybody = names, everybody
             case "delete" if old is not None:
-                await event(old.sender, MessageDeleted(target=target, thread=old.thread))
+                by = chance.choice((old.sender, user))
+                await event(by, MessageDeleted(target=target, thread=old.thread))
+                if old.there and by != old.sender:
+                    overruled.append((by, {"seq": target, "author": old.sender}))
                 old.there = False
             case ("read" | "unread") as kind if user in members and naive.head:
                 seq = target if kind == "read" else max(target - 8, 0)
@@ -213,6 +222,15 @@ async def test_counts_are_what_a_naive_recount_says(
             assert row.marker == naive.markers.get(user, 0), user
             assert (row.unread, row.mentions) == (naive.unread(user), naive.mentions(user)), user
             assert await repository.count_threads(db, user) == naive.threads(user), user
+    entries = await sql.fetch(
+        "select actor_id, details::text from audit_log where action = 'message.deleted' and target = $1",
+        channel,
+    )
+    assert overruled
+    noted = sorted(((row[0], json.loads(row[1])) for row in entries), key=lambda entry: int(entry[1]["seq"]))
+    assert noted == sorted(overruled, key=lambda entry: int(str(entry[1]["seq"]))), (
+        "once each, over a crash too"
+    )
 
 
 async def fill(sql: asyncpg.Connection, workspace: str, channel: str, people: list[str]) -> None:
