@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -74,6 +74,21 @@ async def reading_viewer(db: Reading, claims: AccessClaims) -> Viewer:
 WritingViewer = Annotated[Viewer, Depends(writing_viewer)]
 """Who asks, found in the request's transaction."""
 ReadingViewer = Annotated[Viewer, Depends(reading_viewer)]
+
+
+async def acting_in_channels(claims: AccessClaims, parts: PartsOfApp) -> None:
+    """Raises ApiError slow_down for who does so too often; a repeat counts like the first time."""
+    parts.attempts.message(claims.user_id)
+
+
+async def marking(claims: AccessClaims, parts: PartsOfApp) -> None:
+    """As `acting_in_channels`, of what concerns only oneself."""
+    parts.attempts.marker(claims.user_id)
+
+
+ACTING: Final = [Depends(acting_in_channels)]
+"""For the `dependencies` of a route: what one person does in channels is limited, before the database is asked."""
+MARKING: Final = [Depends(marking)]
 
 
 async def client_address(request: Request) -> str:

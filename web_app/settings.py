@@ -50,6 +50,11 @@ class WebSettings(LogSettings, DatabaseSettings):
     """Channels, direct channels and user groups made by one person."""
     web_change_limit: RateLimit = "60/minute"
     """Changes of one person's profile and status, of which everybody is told."""
+    web_message_limit: RateLimit = "1200/minute"
+    """What one person does in channels by REST: posting, editing, deleting, reacting, pinning, scheduling, saving,
+    coming and going, changing channels. Channel servers have limits of their own for what comes over the WebSocket."""
+    web_marker_limit: RateLimit = "1200/minute"
+    """Read markers that one person moves, threads that they follow or no longer, preferences that they change."""
 
     web_password_time_cost: Annotated[int, Field(ge=1, le=20)] = 3
     web_password_memory_kib: Annotated[int, Field(ge=8, le=4 * 1024 * 1024)] = 64 * 1024

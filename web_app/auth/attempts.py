@@ -32,6 +32,8 @@ class Attempts:
         self._invites = parse(settings.web_invite_limit)
         self._creations = parse(settings.web_create_limit)
         self._changes = parse(settings.web_change_limit)
+        self._messages = parse(settings.web_message_limit)
+        self._markers = parse(settings.web_marker_limit)
 
     def log_in(self, workspace_slug: str, email: str, address: str) -> None:
         """Note an attempt to log in. Raises ApiError slow_down when there were too many."""
@@ -67,6 +69,16 @@ class Attempts:
     def change(self, user_id: str) -> None:
         """Note that somebody changes their profile. Raises ApiError slow_down."""
         self._note(self._changes, "change", user_id, "Too many changes of your profile in a short time.")
+
+    def message(self, user_id: str) -> None:
+        """Note that somebody does something in a channel. Raises ApiError slow_down."""
+        self._note(
+            self._messages, "message", user_id, "Too many messages and changes of them in a short time."
+        )
+
+    def marker(self, user_id: str) -> None:
+        """Note that somebody moves a read marker or changes a preference. Raises ApiError slow_down."""
+        self._note(self._markers, "marker", user_id, "Too many read markers moved in a short time.")
 
     def _note(self, limit: RateLimitItem, kind: str, key: str, sentence: str) -> None:
         if self._windows.hit(limit, kind, key):

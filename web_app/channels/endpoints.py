@@ -18,7 +18,7 @@ from web_app.channels.schemas import (
     NewChannel,
     NewDirectChannel,
 )
-from web_app.dependencies import PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
+from web_app.dependencies import ACTING, PartsOfApp, Reading, ReadingViewer, Transaction, WritingViewer
 from web_app.fields import ChannelPath, Listing
 from web_app.paging import Page, decode_name, encode_name, listing
 from web_app.permissions import acts, require
@@ -123,6 +123,7 @@ async def get_channel(channel_id: ChannelPath, viewer: ReadingViewer, db: Readin
 @router.patch(
     "/{channel_id}",
     operation_id="change_channel",
+    dependencies=ACTING,
     openapi_extra=acts("channel.change"),
     summary="Rename a channel, set its topic",
     response_model=ChannelChanged,
@@ -135,6 +136,7 @@ async def get_channel(channel_id: ChannelPath, viewer: ReadingViewer, db: Readin
         "name_taken",
         "id_reused",
         "too_large",
+        "slow_down",
     ),
 )
 async def change_channel(
@@ -147,11 +149,19 @@ async def change_channel(
 @router.patch(
     "/{channel_id}/settings",
     operation_id="change_channel_settings",
+    dependencies=ACTING,
     openapi_extra=acts("channel.manage"),
     summary="Say who may post and add people",
     response_model=ChannelChanged,
     responses=problems(
-        "not_found", "not_a_member", "forbidden", "conflict", "archived", "id_reused", "too_large"
+        "not_found",
+        "not_a_member",
+        "forbidden",
+        "conflict",
+        "archived",
+        "id_reused",
+        "too_large",
+        "slow_down",
     ),
 )
 async def change_channel_settings(
@@ -164,10 +174,13 @@ async def change_channel_settings(
 @router.post(
     "/{channel_id}/make-private",
     operation_id="make_channel_private",
+    dependencies=ACTING,
     openapi_extra=acts("channel.manage"),
     summary="Make a public channel private",
     response_model=ChannelChanged,
-    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "archived", "id_reused"),
+    responses=problems(
+        "not_found", "not_a_member", "forbidden", "conflict", "archived", "id_reused", "slow_down"
+    ),
 )
 async def make_channel_private(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
@@ -179,10 +192,11 @@ async def make_channel_private(
 @router.post(
     "/{channel_id}/archive",
     operation_id="archive_channel",
+    dependencies=ACTING,
     openapi_extra=acts("channel.manage"),
     summary="Archive a channel",
     response_model=ChannelChanged,
-    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused"),
+    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused", "slow_down"),
 )
 async def archive_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
@@ -194,10 +208,11 @@ async def archive_channel(
 @router.post(
     "/{channel_id}/unarchive",
     operation_id="unarchive_channel",
+    dependencies=ACTING,
     openapi_extra=acts("channel.manage"),
     summary="Bring an archived channel back",
     response_model=ChannelChanged,
-    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused"),
+    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused", "slow_down"),
 )
 async def unarchive_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce

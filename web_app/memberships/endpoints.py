@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from web_app.channels import service as channels
 from web_app.channels.schemas import ChannelChanged
-from web_app.dependencies import Reading, ReadingViewer, Transaction, WritingViewer
+from web_app.dependencies import ACTING, Reading, ReadingViewer, Transaction, WritingViewer
 from web_app.fields import ChannelPath, Listing, UserPath
 from web_app.memberships import repository, service
 from web_app.memberships.schemas import AddMembers, Member, MembersAdded, MembershipChanged
@@ -48,11 +48,19 @@ async def list_members(
 @router.post(
     "/members",
     operation_id="add_members",
+    dependencies=ACTING,
     openapi_extra=acts("member.add"),
     summary="Add people to a channel",
     response_model=MembersAdded,
     responses=problems(
-        "not_found", "not_a_member", "forbidden", "conflict", "archived", "id_reused", "too_large"
+        "not_found",
+        "not_a_member",
+        "forbidden",
+        "conflict",
+        "archived",
+        "id_reused",
+        "too_large",
+        "slow_down",
     ),
 )
 async def add_members(
@@ -65,10 +73,11 @@ async def add_members(
 @router.delete(
     "/members/{user_id}",
     operation_id="remove_member",
+    dependencies=ACTING,
     openapi_extra=acts("member.remove"),
     summary="Remove somebody from a channel",
     response_model=MembershipChanged,
-    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused"),
+    responses=problems("not_found", "not_a_member", "forbidden", "conflict", "id_reused", "slow_down"),
 )
 async def remove_member(
     channel_id: ChannelPath, user_id: UserPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
@@ -80,10 +89,11 @@ async def remove_member(
 @router.post(
     "/join",
     operation_id="join_channel",
+    dependencies=ACTING,
     openapi_extra=acts("channel.join"),
     summary="Join a public channel",
     response_model=ChannelChanged,
-    responses=problems("not_found", "archived", "id_reused"),
+    responses=problems("not_found", "archived", "id_reused", "slow_down"),
 )
 async def join_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
@@ -95,10 +105,11 @@ async def join_channel(
 @router.post(
     "/leave",
     operation_id="leave_channel",
+    dependencies=ACTING,
     openapi_extra=acts("channel.leave"),
     summary="Leave a channel",
     response_model=MembershipChanged,
-    responses=problems("not_a_member", "conflict", "id_reused"),
+    responses=problems("not_a_member", "conflict", "id_reused", "slow_down"),
 )
 async def leave_channel(
     channel_id: ChannelPath, viewer: WritingViewer, db: Transaction, once: DoneOnce

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from web_app.dependencies import AccessClaims, PartsOfApp
+from web_app.dependencies import ACTING, AccessClaims, PartsOfApp
 from web_app.fields import Body, ChannelPath, EmojiPath, SeqPath
 from web_app.messages import commands, service
 from web_app.messages.schemas import (
@@ -63,6 +63,7 @@ class _Shape(Body):
 @router.post(
     CHANNEL + "/messages",
     operation_id="post_message",
+    dependencies=ACTING,
     openapi_extra=acts("message.post"),
     summary="Post a message",
     status_code=201,
@@ -159,6 +160,7 @@ async def resolve_permalink(
 @router.patch(
     MESSAGE,
     operation_id="edit_message",
+    dependencies=ACTING,
     openapi_extra=acts("message.edit"),
     summary="Edit a message",
     response_model=MessageAccepted,
@@ -172,6 +174,7 @@ async def edit_message(command: CommandOf, wanted: EditedMessage) -> Response:
 @router.delete(
     MESSAGE,
     operation_id="delete_message",
+    dependencies=ACTING,
     openapi_extra=acts("message.delete"),
     summary="Delete a message",
     response_model=MessageAccepted,
@@ -204,6 +207,7 @@ async def list_versions(
 @router.put(
     MESSAGE + "/reactions/{emoji}",
     operation_id="add_reaction",
+    dependencies=ACTING,
     openapi_extra=acts("message.react"),
     summary="React to a message",
     response_model=MessageAccepted,
@@ -217,6 +221,7 @@ async def add_reaction(command: CommandOf, emoji: EmojiPath) -> Response:
 @router.delete(
     MESSAGE + "/reactions/{emoji}",
     operation_id="remove_reaction",
+    dependencies=ACTING,
     openapi_extra=acts("message.react"),
     summary="Take a reaction back",
     response_model=MessageAccepted,
@@ -230,6 +235,7 @@ async def remove_reaction(command: CommandOf, emoji: EmojiPath) -> Response:
 @router.put(
     MESSAGE + "/pin",
     operation_id="pin_message",
+    dependencies=ACTING,
     openapi_extra=acts("message.pin"),
     summary="Pin a message",
     response_model=MessageAccepted,
@@ -243,6 +249,7 @@ async def pin_message(command: CommandOf) -> Response:
 @router.delete(
     MESSAGE + "/pin",
     operation_id="unpin_message",
+    dependencies=ACTING,
     openapi_extra=acts("message.pin"),
     summary="Unpin a message",
     response_model=MessageAccepted,

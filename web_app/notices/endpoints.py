@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from web_app.dependencies import AccessClaims, PartsOfApp, Transaction, WritingViewer
+from web_app.dependencies import ACTING, AccessClaims, PartsOfApp, Transaction, WritingViewer
 from web_app.notices import service
 from web_app.notices.schemas import Announced, NewAnnouncement, NoticePage, NoticesQuery
 from web_app.permissions import acts
@@ -36,11 +36,12 @@ async def list_notices(
 @router.post(
     "/announcements",
     operation_id="announce",
+    dependencies=ACTING,
     openapi_extra=acts("announcement.post"),
     summary="Announce something",
     status_code=201,
     response_model=Announced,
-    responses=problems("forbidden", "not_found", "too_large", "id_reused"),
+    responses=problems("forbidden", "not_found", "too_large", "id_reused", "slow_down"),
 )
 async def announce(
     wanted: NewAnnouncement, viewer: WritingViewer, db: Transaction, once: DoneOnce

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from web_app.dependencies import Reading, ReadingViewer, Transaction, WritingViewer
+from web_app.dependencies import MARKING, Reading, ReadingViewer, Transaction, WritingViewer
 from web_app.fields import ChannelPath
 from web_app.permissions import acts
 from web_app.preferences import service
@@ -38,10 +38,11 @@ async def get_channel_preferences(channel_id: ChannelPath, viewer: ReadingViewer
 @router.patch(
     "/channels/{channel_id}/preferences",
     operation_id="set_channel_preferences",
+    dependencies=MARKING,
     openapi_extra=acts("channel.prefer"),
     summary="Mute a channel, choose what to be notified of",
     response_model=ChannelPreferences,
-    responses=problems("not_found", "not_a_member", "too_large"),
+    responses=problems("not_found", "not_a_member", "too_large", "slow_down"),
 )
 async def set_channel_preferences(
     channel_id: ChannelPath, wanted: NewChannelPreferences, viewer: WritingViewer, db: Transaction
@@ -66,10 +67,11 @@ async def get_do_not_disturb(viewer: ReadingViewer, db: Reading) -> Response:
 @router.put(
     "/me/do-not-disturb",
     operation_id="set_do_not_disturb",
+    dependencies=MARKING,
     openapi_extra=acts("self"),
     summary="Be left alone every day",
     response_model=DoNotDisturb,
-    responses=problems("too_large"),
+    responses=problems("too_large", "slow_down"),
 )
 async def set_do_not_disturb(wanted: NewSchedule, viewer: WritingViewer, db: Transaction) -> Response:
     """Between two times of the day, by the clock on your wall."""
@@ -79,10 +81,11 @@ async def set_do_not_disturb(wanted: NewSchedule, viewer: WritingViewer, db: Tra
 @router.put(
     "/me/do-not-disturb/snooze",
     operation_id="snooze",
+    dependencies=MARKING,
     openapi_extra=acts("self"),
     summary="Be left alone until a moment",
     response_model=DoNotDisturb,
-    responses=problems("too_large"),
+    responses=problems("too_large", "slow_down"),
 )
 async def snooze(wanted: Snooze, viewer: WritingViewer, db: Transaction) -> Response:
     """Within the next 31 days."""
@@ -92,10 +95,11 @@ async def snooze(wanted: Snooze, viewer: WritingViewer, db: Transaction) -> Resp
 @router.delete(
     "/me/do-not-disturb/snooze",
     operation_id="end_snooze",
+    dependencies=MARKING,
     openapi_extra=acts("self"),
     summary="Be there again",
     response_model=DoNotDisturb,
-    responses=problems(),
+    responses=problems("slow_down"),
 )
 async def end_snooze(viewer: WritingViewer, db: Transaction) -> Response:
     """The schedule goes on."""

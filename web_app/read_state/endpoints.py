@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from web_app.dependencies import AccessClaims, PartsOfApp
+from web_app.dependencies import MARKING, AccessClaims, PartsOfApp
 from web_app.fields import MAX_SEQ, ChannelPath
 from web_app.permissions import acts
 from web_app.problems import problems
@@ -28,6 +28,7 @@ _THREAD = problems("not_found", *_WRITTEN)
 @router.put(
     "/read",
     operation_id="mark_read",
+    dependencies=MARKING,
     openapi_extra=acts("history.read"),
     summary="Mark a channel read",
     response_model=Marker,
@@ -43,6 +44,7 @@ async def mark_read(
 @router.put(
     "/unread",
     operation_id="mark_unread",
+    dependencies=MARKING,
     openapi_extra=acts("history.read"),
     summary="Mark a channel unread",
     response_model=Marker,
@@ -58,6 +60,7 @@ async def mark_unread(
 @router.put(
     "/threads/{root}/read",
     operation_id="mark_thread_read",
+    dependencies=MARKING,
     openapi_extra=acts("history.read"),
     summary="Mark a thread read",
     response_model=Marker,
@@ -73,6 +76,7 @@ async def mark_thread_read(
 @router.put(
     "/threads/{root}/unread",
     operation_id="mark_thread_unread",
+    dependencies=MARKING,
     openapi_extra=acts("history.read"),
     summary="Mark a thread unread",
     response_model=Marker,
@@ -88,6 +92,7 @@ async def mark_thread_unread(
 @router.put(
     "/threads/{root}/follow",
     operation_id="follow_thread",
+    dependencies=MARKING,
     openapi_extra=acts("history.read"),
     summary="Follow a thread, or no longer",
     response_model=Followed,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from web_app.dependencies import AccessClaims, PartsOfApp, Reading, ReadingViewer, Transaction
+from web_app.dependencies import ACTING, AccessClaims, PartsOfApp, Reading, ReadingViewer, Transaction
 from web_app.fields import STORABLE, Body, ChannelPath, Listing, Reply, SeqPath, examples
 from web_app.messages.endpoints import written
 from web_app.messages.repository import find_access
@@ -68,11 +68,12 @@ class WrittenSavedPage(msgspec.Struct, frozen=True):
 @router.put(
     "/{channel_id}/{seq}",
     operation_id="save_message",
+    dependencies=ACTING,
     openapi_extra=acts("history.read"),
     summary="Keep a message for yourself",
     status_code=204,
     response_class=Response,
-    responses=problems("not_a_member", "not_found", "not_yet", "too_large"),
+    responses=problems("not_a_member", "not_found", "not_yet", "too_large", "slow_down"),
 )
 async def save_message(
     channel_id: ChannelPath, seq: SeqPath, wanted: NewSaved, claims: AccessClaims, parts: PartsOfApp
@@ -91,11 +92,12 @@ async def save_message(
 @router.delete(
     "/{channel_id}/{seq}",
     operation_id="unsave_message",
+    dependencies=ACTING,
     openapi_extra=acts("history.read"),
     summary="Keep a message no longer",
     status_code=204,
     response_class=Response,
-    responses=problems("not_a_member"),
+    responses=problems("not_a_member", "slow_down"),
 )
 async def unsave_message(
     channel_id: ChannelPath, seq: SeqPath, claims: AccessClaims, db: Transaction

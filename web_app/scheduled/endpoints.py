@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from web_app.dependencies import AccessClaims, Reading, ReadingViewer, Transaction, WritingViewer
+from web_app.dependencies import ACTING, AccessClaims, Reading, ReadingViewer, Transaction, WritingViewer
 from web_app.fields import ChannelPath, Listing
 from web_app.paging import PageQuery, listing
 from web_app.permissions import acts
@@ -26,12 +26,21 @@ ScheduledPath = Annotated[
 @router.post(
     "/channels/{channel_id}/scheduled",
     operation_id="schedule_message",
+    dependencies=ACTING,
     openapi_extra=acts("message.post"),
     summary="Have a message posted later",
     status_code=201,
     response_model=Scheduled,
     responses=problems(
-        "not_a_member", "forbidden", "archived", "not_found", "conflict", "id_reused", "too_large"
+        "not_a_member",
+        "forbidden",
+        "archived",
+        "not_found",
+        "conflict",
+        "id_reused",
+        "too_large",
+        "not_yet",
+        "slow_down",
     ),
 )
 async def schedule_message(
@@ -58,10 +67,13 @@ async def list_scheduled(page: PageQuery, viewer: ReadingViewer, db: Reading) ->
 @router.patch(
     "/me/scheduled/{scheduled_id}",
     operation_id="change_scheduled",
+    dependencies=ACTING,
     openapi_extra=acts("self"),
     summary="Change a scheduled message",
     response_model=Scheduled,
-    responses=problems("not_found", "not_a_member", "forbidden", "archived", "id_reused", "too_large"),
+    responses=problems(
+        "not_found", "not_a_member", "forbidden", "archived", "id_reused", "too_large", "slow_down"
+    ),
 )
 async def change_scheduled(
     scheduled_id: ScheduledPath,
@@ -78,13 +90,15 @@ async def change_scheduled(
 @router.delete(
     "/me/scheduled/{scheduled_id}",
     operation_id="delete_scheduled",
+    dependencies=ACTING,
     openapi_extra=acts("self"),
     summary="Take a scheduled message back",
     status_code=204,
     response_class=Response,
-    responses=problems("not_found"),
+    responses=problems("not_found", "id_reused", "slow_down"),
 )
-async def delete_scheduled(scheduled_id: ScheduledPath, viewer: WritingViewer, db: Transaction) -> Response:
+async def delete_scheduled(
+    scheduled_id: ScheduledPath, viewer: WritingViewer, db: Transaction, once: DoneOnce
+) -> Response:
     """Unless it has been posted by now."""
-    await service.remove(db, viewer, scheduled_id)
-    return Response(status_code=204)
+    return await once.nothing(lambda: service.remove(db, viewer, scheduled_id))

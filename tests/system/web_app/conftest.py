@@ -35,6 +35,8 @@ CHEAP: dict[str, Any] = {
     "web_invite_limit": "100000/second",
     "web_create_limit": "100000/second",
     "web_change_limit": "100000/second",
+    "web_message_limit": "100000/second",
+    "web_marker_limit": "100000/second",
 }
 
 

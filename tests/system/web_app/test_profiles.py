@@ -125,6 +125,7 @@ async def test_do_not_disturb_by_schedule_and_by_snoozing(owner: Person, sql: as
         ("web_create_limit", "POST", "/v1/channels", {"kind": "public", "name": "room @"}),
         ("web_create_limit", "POST", "/v1/groups", {"handle": "group-@", "name": "Group"}),
         ("web_invite_limit", "POST", "/v1/invites", {"email": "person-@@example.com"}),
+        ("web_marker_limit", "PUT", "/v1/me/do-not-disturb", {"starts": "22:00", "ends": "0@:00"}),
     ],
 )
 async def test_who_does_too_much_is_slowed_down(
