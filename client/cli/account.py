@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -177,7 +178,9 @@ def invite(
             json_line(made)
             return
         print(f"Invited {made.invite.email} as {made.invite.role}. They join once with:")
-        print(f"  lockstep --url {here.url} accept-invite {made.token}")
+        # A word that begins with a hyphen would be taken for an option.
+        given = shlex.quote(made.link) if made.token.startswith("-") else made.token
+        print(f"  lockstep --url {here.url} accept-invite {given}")
         print(f"or by this link: {made.link}")
 
     run(work())
