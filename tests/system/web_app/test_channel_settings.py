@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 import asyncpg
+import httpx
 
 from tests.system.web_app.conftest import Web
-from tests.system.web_app.people import PASSWORD, Person, join, ok, refused, unique
+from tests.system.web_app.people import PASSWORD, Person, join, new_event_id, ok, refused, unique
 from tests.system.web_app.records import events_of, outbox, outbox_end
 from tests.system.web_app.test_statements import about_requests, statements
 
@@ -119,6 +121,71 @@ async def test_an_invitation_is_renewed(owner: Person) -> None:
     refused(await owner.http.post("/v1/invites/accept", json=accept | {"token": first["token"]}), "not_found")
     ok(await owner.http.post("/v1/invites/accept", json=accept | {"token": second["token"]}), 201)
     refused(await owner.post(f"{path}/renew"), "not_found")
+
+
+async def test_an_invitation_is_worth_what_its_maker_may_still_do(owner: Person) -> None:
+    """Nobody comes in, or back, on the word of somebody who was put out."""
+    admin, other = await join(owner, "admin"), await join(owner, "admin")
+    accept = {"name": "A", "password": PASSWORD}
+
+    async def accepted(invited: dict[str, Any]) -> httpx.Response:
+        return await owner.http.post("/v1/invites/accept", json=accept | {"token": invited["token"]})
+
+    made = [
+        ok(await each.post("/v1/invites", {"email": f"{unique('x')}@example.com", "role": "admin"}), 201)
+        for each in (admin, other, owner)
+    ]
+    ok(await owner.post(f"/v1/users/{admin.id}/deactivate"))
+    ok(await owner.ask("PATCH", f"/v1/users/{other.id}", {"role": "member"}))
+    for each in made[:2]:
+        refused(await accepted(each), "not_found")
+    ok(await accepted(made[2]), 201)
+    renewed = ok(await owner.post(f"/v1/invites/{made[0]['invite']['id']}/renew"))
+    assert renewed["invite"]["invited_by"] == owner.id, "who renews it answers for it"
+    assert ok(await accepted(renewed), 201)["user"]["role"] == "admin"
+
+
+async def test_an_invitation_opens_no_channel_that_its_maker_has_left(owner: Person) -> None:
+    admin = await join(owner, "admin")
+    left, kept = await owner.new_channel("private"), await owner.new_channel("private")
+    for channel in (left, kept):
+        await owner.add(channel, admin)
+    body = {"email": f"{unique('x')}@example.com", "role": "guest", "channel_ids": [left, kept]}
+    invited = ok(await admin.post("/v1/invites", body), 201)
+    ok(await owner.ask("DELETE", f"/v1/channels/{left}/members/{admin.id}"))
+    accept = {"token": invited["token"], "name": "Guest", "password": PASSWORD}
+    ok(await owner.http.post("/v1/invites/accept", json=accept), 201)
+    assert ok(await owner.get(f"/v1/channels/{left}"))["member_count"] == 1
+    assert ok(await owner.get(f"/v1/channels/{kept}"))["member_count"] == 3
+
+
+async def test_a_repeated_invitation_is_the_same_by_another_link(
+    owner: Person, sql: asyncpg.Connection
+) -> None:
+    key, body = new_event_id(), {"email": f"{unique('x')}@example.com"}
+    first, second = [ok(await owner.post("/v1/invites", body, key=key), 201) for _ in range(2)]
+    assert first["invite"]["id"] == second["invite"]["id"]
+    assert len(ok(await owner.get("/v1/invites"))["items"]) == 1
+    kept = await sql.fetchval("select reply from idempotency_keys where key = $1", uuid.UUID(key))
+    assert first["token"].encode() not in kept
+    refused(await owner.post("/v1/invites", {"email": "other@example.com"}, key=key), "id_reused")
+    accept = {"name": "A", "password": PASSWORD}
+    refused(await owner.http.post("/v1/invites/accept", json=accept | {"token": first["token"]}), "not_found")
+    ok(await owner.http.post("/v1/invites/accept", json=accept | {"token": second["token"]}), 201)
+    refused(await owner.post("/v1/invites", body, key=key), "not_found")
+    withdrawn = ok(await owner.post("/v1/invites", {"email": "b@example.com"}), 201)["invite"]["id"]
+    key = new_event_id()
+    for _ in range(2):
+        assert (await owner.ask("DELETE", f"/v1/invites/{withdrawn}", key=key)).status_code == 204
+    refused(await owner.ask("DELETE", f"/v1/invites/{withdrawn}"), "not_found")
+
+
+async def test_who_was_removed_already_is_not_noted_again(owner: Person) -> None:
+    channel, member = await owner.new_channel(), await join(owner)
+    await owner.add(channel, member)
+    for _ in range(2):
+        ok(await owner.ask("DELETE", f"/v1/channels/{channel}/members/{member.id}"))
+    assert len(ok(await owner.get("/v1/audit", action="channel.member_removed"))["items"]) == 1
 
 
 async def test_a_public_channel_becomes_private_for_good(owner: Person, sql: asyncpg.Connection) -> None:

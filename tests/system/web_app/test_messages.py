@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -18,8 +19,8 @@ from services.contract.events import (
 )
 from services.contract.ids import new_event_id
 from services.projection import MAX_EMOJI
-from tests.system.web_app.conftest import Web
-from tests.system.web_app.nodes import Log
+from tests.system.web_app.conftest import NewWeb, Web, addresses
+from tests.system.web_app.nodes import Log, Node
 from tests.system.web_app.people import Person, join, ok, refused
 from tests.system.web_app.records import events_of, outbox_end, play, set_head, store_messages
 from tests.system.web_app.test_statements import about_requests, statements
@@ -106,6 +107,33 @@ async def test_who_may_edit_and_delete_and_for_how_long(
     ok(await author.ask("DELETE", path))
     ok(await owner.post(f"/v1/channels/{channel}/archive"))
     refused(await author.ask("DELETE", path), "archived")
+
+
+async def test_who_says_too_much_in_a_short_time_is_slowed_down(
+    owner: Person, channel: str, new_web: NewWeb, shared_node: Node, sql: asyncpg.Connection
+) -> None:
+    """Whatever it is, and also a repeat; other people, reading, and read markers are not concerned."""
+    await store_messages(sql, channel, owner.id, 1)
+    other = await join(owner)
+    await owner.add(channel, other)
+    web = await new_web(nodes=addresses(shared_node), web_message_limit="3/hour", web_marker_limit="1/hour")
+    mine, theirs = (replace(each, http=web.http) for each in (owner, other))
+    path = f"/v1/channels/{channel}"
+    ok(await mine.post(f"{path}/messages", {"text": "x"}), 201)
+    ok(await mine.ask("PUT", f"{at(channel)}/reactions/👍"))
+    ok(await mine.ask("PATCH", at(channel), {"text": "y"}))
+    for answer in (
+        await mine.post(f"{path}/messages", {"text": "x"}),
+        await mine.ask("DELETE", at(channel)),
+        await mine.post(f"{path}/leave"),
+    ):
+        problem = refused(answer, "slow_down")
+        assert 0 < int(answer.headers["retry-after"]) <= 3600
+        assert problem["retry_after_ms"] > 0
+    ok(await mine.get(f"{path}/messages"))
+    ok(await mine.ask("PUT", f"{path}/read", {"seq": 1}))
+    refused(await mine.ask("PUT", f"{path}/read", {"seq": 1}), "slow_down")
+    ok(await theirs.post(f"{path}/messages", {"text": "x"}), 201)
 
 
 async def test_nothing_can_be_done_to_what_was_deleted_but_a_repeat_is_answered(
@@ -217,6 +245,36 @@ async def test_threads_are_paged_and_the_unread_are_listed(
     refused(await owner.get("/v1/me/threads", cursor="x"), "invalid_request")
 
 
+async def test_a_thread_whose_new_replies_are_gone_or_ones_own_has_nothing_unread(
+    owner: Person, channel: str, sql: asyncpg.Connection
+) -> None:
+    other = await join(owner)
+    await owner.add(channel, other)
+    await play(
+        sql,
+        channel,
+        [
+            (owner.id, MessagePosted(text="root")),
+            (other.id, MessagePosted(text="reply", thread=1)),
+            (other.id, MessagePosted(text="oops", thread=1)),
+        ],
+    )
+    await sql.execute(
+        "insert into thread_follows (user_id, channel_id, root, auto, moved, head) values ($1, $2, 1, true, 2, 3)",
+        owner.id, channel,
+    )  # fmt: skip
+
+    async def unread() -> tuple[int, int]:
+        listed = ok(await owner.get("/v1/me/threads"))["items"]
+        return ok(await owner.get("/v1/me/sync"))["threads_unread"], len(listed)
+
+    assert await unread() == (1, 1)
+    await play(sql, channel, [(other.id, MessageDeleted(target=3, thread=1))], first=4)
+    assert await unread() == (0, 0)
+    await play(sql, channel, [(owner.id, MessagePosted(text="mine", thread=1))], first=5)
+    assert await unread() == (0, 0)
+
+
 async def test_what_a_message_said_is_for_its_author_and_admins(
     owner: Person, channel: str, sql: asyncpg.Connection
 ) -> None:
@@ -291,6 +349,20 @@ async def test_a_scheduled_message_can_be_made_once_changed_and_taken_back(
     refused(await owner.post(path, wanted | {"send_at": soon(400 * 86_400_000)}), "invalid_request")
     refused(await owner.post(path, {"text": "x"}), "invalid_request")
     refused(await (await join(owner)).post(path, wanted), "not_a_member")
+    for _ in range(2):
+        gone = ok(await owner.post(path, wanted), 201)
+    key = new_event_id()
+    for _ in range(2):
+        assert (await owner.ask("DELETE", f"/v1/me/scheduled/{gone['id']}", key=key)).status_code == 204
+
+
+async def test_a_scheduled_reply_to_what_is_not_stored_yet_may_be_tried_again(
+    owner: Person, channel: str, sql: asyncpg.Connection
+) -> None:
+    path, wanted = f"/v1/channels/{channel}/scheduled", {"text": "later", "send_at": soon(), "thread": 1}
+    refused(await owner.post(path, wanted), "not_yet")
+    await play(sql, channel, [(owner.id, MessagePosted(text="root"))])
+    assert ok(await owner.post(path, wanted), 201)["thread"] == 1
 
 
 async def test_what_is_due_goes_into_the_outbox_once_however_many_work_on_it(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Sequence
 
 import asyncpg
 import httpx
+import pytest
 
+from services.contract.events import MessageEdited, MessagePinned, MessagePosted
 from services.contract.ids import new_event_id
 from tests.stack.waiting import until
 from tests.system.web_app.conftest import Web
 from tests.system.web_app.people import PASSWORD, Person, join, log_in, ok, refused, sign_up, unique
-from tests.system.web_app.records import events_of, outbox, outbox_end
+from tests.system.web_app.records import events_of, outbox, outbox_end, play
+from web_app.scheduled.sender import post_due
 
 
 def sorted_codes(answers: Sequence[httpx.Response]) -> list[str]:
@@ -221,6 +225,68 @@ async def test_an_invitation_is_either_accepted_or_withdrawn(owner: Person, sql:
         assert sorted_codes(answers) in (["201", "not_found"], ["204", "not_found"])
         there = await sql.fetchval("select count(*) from users where email = $1", email)
         assert there == answers[0].is_success
+
+
+async def test_a_pages_states_and_its_head_are_of_one_moment(owner: Person, sql: asyncpg.Connection) -> None:
+    """Or whoever applies the events after the head to them would count an edit or a reply twice."""
+    channel = await owner.new_channel()
+    path = f"/v1/channels/{channel}"
+    await play(sql, channel, [(owner.id, MessagePosted(text="x")), (owner.id, MessagePinned(target=1))])
+    for seq, view in ((3, "messages"), (4, "pins"), (5, "threads/1")):
+        async with sql.transaction():
+            await sql.execute("lock table messages in access exclusive mode")
+            asked = asyncio.create_task(owner.get(f"{path}/{view}"))
+            await _waits_for_a_lock(sql)
+            await play(sql, channel, [(owner.id, MessageEdited(target=1, text=f"{seq}"))], first=seq)
+        page = ok(await asked)
+        [message] = [page["root"]] if "root" in page else page["messages"]
+        assert (page["head"], message["edits"], message["text"]) == (seq, seq - 2, str(seq)), view
+
+
+async def test_who_lost_the_role_while_waiting_changes_no_settings(
+    owner: Person, sql: asyncpg.Connection
+) -> None:
+    admin = await join(owner, "admin")
+    workspace = ok(await owner.get("/v1/workspace"))["id"]
+    async with sql.transaction():
+        await sql.execute("select 1 from workspaces where id = $1 for no key update", workspace)
+        await sql.execute("update users set role = 'member' where id = $1", admin.id)
+        changing = asyncio.create_task(admin.ask("PATCH", "/v1/workspace", {"name": "Mine"}))
+        await _waits_for_a_lock(sql)
+    refused(await changing, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "code"),
+    [
+        ("update channels set archived_at = now() where id = $1", "archived"),
+        ("update memberships set member = false where channel_id = $1", "not_a_member"),
+    ],
+)
+async def test_what_is_due_is_judged_when_nobody_can_leave_or_archive_any_more(
+    web: Web, owner: Person, sql: asyncpg.Connection, meanwhile: str, code: str
+) -> None:
+    channel = await owner.new_channel()
+    wanted = {"text": "later", "send_at": int(time.time() * 1000) + 86_400_000}
+    made = ok(await owner.post(f"/v1/channels/{channel}/scheduled", wanted), 201)
+
+    async def post() -> int:
+        async with web.parts.database.transaction() as db:
+            # Made due only here, so that the worker of the running web app does not come first.
+            await db.exec_driver_sql(
+                "update scheduled_messages set send_at = now() - interval '1 s' where id = $1", (made["id"],)
+            )
+            return await post_due(db)
+
+    async with sql.transaction():
+        await sql.execute("select 1 from channels where id = $1 for update", channel)
+        posting = asyncio.create_task(post())
+        await _waits_for_a_lock(sql)
+        await sql.execute(meanwhile, channel)
+    assert await posting == 1
+    assert "message.posted" not in [event["type"] for _, event in await events_of(sql, channel)]
+    [left] = ok(await owner.get("/v1/me/scheduled"))["items"]
+    assert left["failed"] == code
 
 
 async def test_different_channels_do_not_wait_for_each_other(owner: Person, sql: asyncpg.Connection) -> None:
