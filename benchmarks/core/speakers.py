@@ -106,6 +106,7 @@ class Client(WSListener):
 class _Process:
     def __init__(self) -> None:
         self.clients: list[Client] = []
+        self.account = Account()
 
     async def connect(self, url: str, tokens: list[str]) -> dict[str, Any]:
         for token in tokens:
@@ -115,11 +116,26 @@ class _Process:
             self.clients.append(listener)
         return {"connected": len(self.clients)}
 
-    async def run(self, rate: float, seconds: float, size: int, channels: list[list[str]]) -> dict[str, Any]:
-        """`channels`: for each client in turn, those that it posts to in turn (none: it only listens)."""
-        account = Account()
+    def _new_account(self) -> Account:
+        account = self.account = Account()
         for client in self.clients:
             client.account = account
+        return account
+
+    async def begin(self) -> dict[str, Any]:
+        self._new_account()
+        return {}
+
+    async def heard(self, events: int) -> dict[str, Any]:
+        """What was shown since `begin`, once so many events were."""
+        deadline = time.monotonic() + ANSWERS_S
+        while self.account.delivered < events and time.monotonic() < deadline:  # noqa: ASYNC110 - as in `run`
+            await asyncio.sleep(0.01)
+        return _told(self.account, sent=events, seconds=0.0, late=0.0)
+
+    async def run(self, rate: float, seconds: float, size: int, channels: list[list[str]]) -> dict[str, Any]:
+        """`channels`: for each client in turn, those that it posts to in turn (none: it only listens)."""
+        account = self._new_account()
         turns = [(c, itertools.cycle(own)) for c, own in zip(self.clients, channels, strict=False) if own]
         posting = itertools.cycle(turns)
         total, sent, latest = max(1, round(rate * seconds)), 0, 0.0
@@ -139,17 +155,21 @@ class _Process:
         deadline = time.monotonic() + ANSWERS_S
         while account.sent_at and time.monotonic() < deadline:  # noqa: ASYNC110 - an event would cost every answer
             await asyncio.sleep(0.01)
-        return {
-            "sent": sent,
-            "seconds": spent,
-            "late": latest,
-            "unanswered": len(account.sent_at),
-            "refused": dict(account.refused),
-            "holes": account.holes,
-            "delivered": account.delivered,
-            "acks": counted(account.acks),
-            "deliveries": counted(account.deliveries),
-        }
+        return _told(account, sent=sent, seconds=spent, late=latest)
+
+
+def _told(account: Account, *, sent: int, seconds: float, late: float) -> dict[str, Any]:
+    return {
+        "sent": sent,
+        "seconds": seconds,
+        "late": late,
+        "unanswered": len(account.sent_at),
+        "refused": dict(account.refused),
+        "holes": account.holes,
+        "delivered": account.delivered,
+        "acks": counted(account.acks),
+        "deliveries": counted(account.deliveries),
+    }
 
 
 def counted(seconds: Iterable[float]) -> list[tuple[int, int]]:
@@ -208,6 +228,17 @@ class Speakers:
         )
         return msgspec.convert(answer, Talk)
 
+    async def begin(self) -> None:
+        """Count what is shown from here on (`heard`); nobody posts."""
+        await self._agent.do("begin")
+
+    async def heard(self, events: int) -> Talk:
+        """What was shown since `begin`, once so many events were. Raises ValueError when they do not come."""
+        talk = msgspec.convert(await self._agent.do("heard", events=events), Talk)
+        if talk.delivered < events or talk.holes:
+            raise ValueError(f"{talk.delivered} of {events} events were shown, {talk.holes} out of order")
+        return talk
+
 
 @contextlib.asynccontextmanager
 async def speakers(url: str, tokens: Sequence[str]) -> AsyncIterator[Speakers]:
@@ -219,7 +250,14 @@ async def speakers(url: str, tokens: Sequence[str]) -> AsyncIterator[Speakers]:
 
 async def _main() -> None:
     process = _Process()
-    await obey({"connect": process.connect, "run": process.run})
+    await obey(
+        {
+            "connect": process.connect,
+            "run": process.run,
+            "begin": process.begin,
+            "heard": process.heard,
+        }
+    )
 
 
 if __name__ == "__main__":

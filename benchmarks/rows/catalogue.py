@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from benchmarks.rows import ack, capacity, fanout, idle, rooms
+from benchmarks.rows import ack, capacity, fanout, idle, persister, relay, rest, rooms
 
 BENCHMARKS: Final[dict[str, ModuleType]] = {
     "fanout": fanout,
@@ -13,4 +13,7 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
     "capacity": capacity,
     "idle": idle,
     "rooms": rooms,
+    "persister": persister,
+    "rest": rest,
+    "relay": relay,
 }

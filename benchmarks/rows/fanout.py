@@ -52,7 +52,14 @@ class Fanout:
     """A node, a sink and a few speakers, all members of `channel`; only the first speaker is one of `alone`."""
 
     def __init__(
-        self, pid: int, channel: str, alone: str, receivers: Sink, talkers: Speakers, members: int
+        self,
+        pid: int,
+        channel: str,
+        alone: str,
+        receivers: Sink,
+        talkers: Speakers,
+        members: int,
+        speakers: int = SPEAKERS,
     ) -> None:
         self._pid = pid
         self._channel = channel
@@ -60,13 +67,14 @@ class Fanout:
         self._sink = receivers
         self._speakers = talkers
         self._members = members
+        self._talking = speakers
 
     async def shown(self, rate: float, seconds: float) -> Sample:
         """Messages to everybody; raises ValueError when anything was lost."""
         await self._sink.counts(reset=True)
         before = cpu_seconds(self._pid)
-        talk = await self._speakers.talk([[self._channel]] * SPEAKERS, rate, seconds, TEXT)
-        expected = talk.sent * (self._members - SPEAKERS)
+        talk = await self._speakers.talk([[self._channel]] * self._talking, rate, seconds, TEXT)
+        expected = talk.sent * (self._members - self._talking)
         counts = await self._sink.received(expected)
         spent = cpu_seconds(self._pid) - before
         talk.must_be_whole()
