@@ -1,11 +1,12 @@
 """What the ring still holds of messages that were deleted is overwritten, as the persister does in the raw table.
 
-Live connections are shown everything as it comes; this is about what is replayed later.
+Live connections are shown everything as it comes; this is about what is replayed later. And an edit may have been under
+way when its message was deleted: it is shown to nobody, also when the ring does not hold the deletion any more.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final, NamedTuple
 
 from channel_server.core.compose import event_frame, read_event_frame
@@ -24,50 +25,60 @@ KINDS: Final = frozenset({"message.edited", "message.deleted"})
 """What `Redaction.note` wants to hear of."""
 
 
-class _Noted(NamedTuple):
+DELETIONS: Final = 20_000
+"""So many of the newest are remembered whatever the ring holds: half an hour's, if ten messages are deleted a second."""
+
+
+class _Edit(NamedTuple):
     seq: int
     channel: str
     target: int
-    deletes: bool
 
 
 class Redaction:
-    """Knows the edits and the deletions that the ring holds. Bounded by the ring: what it evicts is forgotten here."""
+    """Knows the edits that the ring holds, and the newest deletions. Bounded by the ring and by `deletions`."""
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: Ring, deletions: int = DELETIONS) -> None:
         self._ring = ring
-        self._order: deque[_Noted] = deque()
+        self._most = deletions
+        self._order: deque[_Edit] = deque()
         self._edits: dict[tuple[str, int], list[int]] = {}
-        self._deleted: set[tuple[str, int]] = set()
+        # The seq of the deletion; in the order in which they came.
+        self._deleted: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     def note(self, channel: str, seq: int, event: Event) -> None:
         """Take an edit or a deletion that has just been added to the ring."""
         self._forget()
         if isinstance(event, MessageEdited):
             key = (channel, event.target)
-            self._order.append(_Noted(seq, channel, event.target, deletes=False))
+            self._order.append(_Edit(seq, channel, event.target))
             self._edits.setdefault(key, []).append(seq)
             if key in self._deleted:
                 self._redact(channel, seq)
         elif isinstance(event, MessageDeleted) and event.target < seq:
             key = (channel, event.target)
-            self._order.append(_Noted(seq, channel, event.target, deletes=True))
-            self._deleted.add(key)
+            self._deleted[key] = seq
+            self._deleted.move_to_end(key)
             for each in (event.target, *self._edits.get(key, ())):
                 self._redact(channel, each)
 
     def _forget(self) -> None:
-        # Both leave in the order in which they came, so that looking at the first is enough.
-        while self._order and self._ring.get(self._order[0].channel, self._order[0].seq) is None:
-            noted = self._order.popleft()
-            key = (noted.channel, noted.target)
-            if noted.deletes:
-                self._deleted.discard(key)
-            else:
-                seqs = self._edits[key]
-                seqs.remove(noted.seq)
-                if not seqs:
-                    del self._edits[key]
+        # All leave in the order in which they came, so that looking at the first is enough.
+        while self._order and not self._holds(self._order[0].channel, self._order[0].seq):
+            edit = self._order.popleft()
+            key = (edit.channel, edit.target)
+            seqs = self._edits[key]
+            seqs.remove(edit.seq)
+            if not seqs:
+                del self._edits[key]
+        while len(self._deleted) > self._most:
+            key, seq = next(iter(self._deleted.items()))
+            if self._holds(key[0], seq):
+                break
+            del self._deleted[key]
+
+    def _holds(self, channel: str, seq: int) -> bool:
+        return self._ring.get(channel, seq) is not None
 
     def _redact(self, channel: str, seq: int) -> None:
         held = self._ring.get(channel, seq)

@@ -161,6 +161,22 @@ def test_an_edit_that_came_too_late_is_not_shown_live_either(world: World) -> No
     assert "secret" not in json.dumps(shown)
 
 
+def test_an_edit_that_was_under_way_is_not_shown_when_the_ring_holds_its_message_no_more() -> None:
+    world = World(ring_bytes=4_000)
+    for user in (ANNA, OMAR):
+        world.user(user)
+        world.member(CHANNEL, user)
+    omar = world.connected(OMAR)
+    world.append(CHANNEL, ANNA, MessagePosted(text="one"))
+    world.append(CHANNEL, ANNA, MessageDeleted(target=1))
+    while world.node.state.ring.get(CHANNEL, 2) is not None:
+        world.append(CHANNEL, ANNA, MessagePosted(text="x" * 500))
+    omar.hears()
+    world.append(CHANNEL, ANNA, MessageEdited(target=1, text="secret"))
+    (edit,) = events(omar.hears())
+    assert edit["event"] == {"type": "message.redacted", "was": "message.edited", "target": 1}
+
+
 def test_only_messages_and_edits_are_redacted(world: World) -> None:
     world.append(CHANNEL, ANNA, b'{"type":"channel.topic_set","topic":"t"}')
     world.append(CHANNEL, ANNA, MessageDeleted(target=1))
@@ -173,7 +189,7 @@ def test_only_messages_and_edits_are_redacted(world: World) -> None:
 
 def test_what_the_ring_forgets_is_forgotten_and_its_bytes_are_right() -> None:
     ring = Ring(4_000)
-    redaction = Redaction(ring)
+    redaction = Redaction(ring, deletions=10)
     for seq in range(1, 500):
         event = (
             MessagePosted(text="x" * 50)
@@ -185,7 +201,8 @@ def test_what_the_ring_forgets_is_forgotten_and_its_bytes_are_right() -> None:
         ring.add(CHANNEL, seq, event_frame(CHANNEL, seq, "0" * 36, ANNA, 1, encode_event(event)))
         redaction.note(CHANNEL, seq, read_event(encode_event(event)))  # type: ignore[arg-type]
     assert len(redaction._order) <= len(ring) + 1
-    assert len(redaction._edits) + len(redaction._deleted) <= len(ring) + 1
+    assert len(redaction._edits) <= len(ring) + 1
+    assert len(redaction._deleted) <= max(10, len(ring)) + 1
     oldest = ring.oldest(CHANNEL)
     assert oldest is not None
     held = [ring.get(CHANNEL, seq) for seq in range(oldest, 500)]
