@@ -109,6 +109,10 @@ class InternalApi:
         except RecursionError:
             return problem("invalid_request", "nested too deep")
         is_notice = wanted.channel in node.state.directory.stream_names
+        if not is_notice and shown_body(bytes(wanted.event))[0] in NOTICE_KINDS:
+            # Of a workspace so new that nobody of it has arrived here.
+            late = Refusal("not_yet", "the workspace has not arrived here yet", retry_after_ms=500)
+            return problem(late.code, late.message, late)
         value = (normal_notice if is_notice else normal)(bytes(wanted.event))
         if value is None:
             return problem("invalid_request", "`event` breaks the shape of its type")
@@ -210,7 +214,7 @@ def normal(event: bytes) -> bytes | None:
     if not isinstance(read, UnknownEvent):
         return encode_event(read)
     kind = shown_body(event)[0]
-    return None if kind == "unreadable" or kind in _KNOWN or kind in NOTICE_KINDS else event
+    return None if kind == "unreadable" or kind in _KNOWN else event
 
 
 def normal_notice(notice: bytes) -> bytes | None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import httpx
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from channel_server.internal import normal
+from channel_server.internal import InternalApi, normal
 from channel_server.loops import BATCH_BYTES, BATCH_RECORDS, bounded
 from channel_server.metrics import NodeCollector
 from services.contract.envelope import digest_of
+from services.contract.internal import AppendRequest
+from services.contract.notices import ReadMoved, encode_notice, notices_channel
 from services.eventlog.records import LogRecord
 from tests.unit.channel_server.fakes import channel_id, user_id
-from tests.unit.channel_server.world import World
+from tests.unit.channel_server.world import WORKSPACE, World
 
 
 @given(st.dictionaries(st.integers(0, 3), st.lists(st.sampled_from([0, 100, 100_000, 300_000]), max_size=30)))
@@ -40,6 +44,32 @@ def test_many_small_records_are_cut_too() -> None:
         BATCH_RECORDS,
         1,
     ]
+
+
+async def test_a_notice_of_a_workspace_that_is_news_is_to_be_sent_again_and_nothing_stands_in_the_log() -> (
+    None
+):
+    """Read markers of a workspace come straight from the web app, perhaps before the relay has told of it."""
+    world = World()
+    api = InternalApi("token", lambda: None)
+    api.node = world.node
+    wanted = AppendRequest(
+        channel=notices_channel(WORKSPACE),
+        sender=user_id(1),
+        id=world.id(),
+        event=msgspec.Raw(
+            encode_notice(ReadMoved(channel=channel_id(1), seq=1, head=1, user_ids=[user_id(1)]))
+        ),
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(api.app()),
+        base_url="http://node",
+        headers={"authorization": "Bearer token"},
+    ) as http:
+        answer = await http.post("/internal/v1/events", content=msgspec.json.encode(wanted))
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_yet")
+    assert answer.headers["retry-after"] == "1"
+    assert world.log.appended == []
 
 
 def test_every_metric_has_a_sentence_and_counts() -> None:
