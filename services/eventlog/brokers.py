@@ -90,7 +90,11 @@ class Brokers:
         Raises KafkaError: no answer, or none in time; then the connection has been cut.
         """
         assert self._client is not None
-        return await self._client.send(broker, request, group=connection)
+        try:
+            return await self._client.send(broker, request, group=connection)
+        except KeyError as error:
+            # It looks for the connection in order to cut it; another request on it was quicker, and it is gone already.
+            raise KafkaConnectionError(f"broker {broker} did not answer in time") from error
 
     def cut(self, broker: int, connection: int) -> None:
         """Close one connection, if it is there: what is under way on it fails at once."""
