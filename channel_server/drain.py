@@ -9,6 +9,7 @@ import time
 import structlog
 
 from channel_server.core.node import Node
+from channel_server.gossip import Gossip
 from channel_server.websocket.listener import Server
 from services.eventlog.appender import Appender
 
@@ -18,9 +19,14 @@ WAVES = 10
 CONNECTIONS_A_SECOND = 1_000
 """How fast clients are sent away, as long as the time suffices: each costs another node a connect."""
 
+LAST_WORDS_SECONDS = 2.0
+"""How long telling the other nodes that these sessions are over may take. If it does not succeed, they find out."""
 
-async def drain(node: Node, server: Server, appender: Appender, seconds: float, rng: random.Random) -> None:
-    """Send everybody away and wait for what is under way; at most `seconds`."""
+
+async def drain(
+    node: Node, server: Server, appender: Appender, gossip: Gossip, seconds: float, rng: random.Random
+) -> None:
+    """Send everybody away and wait for what is under way, and until the other nodes know; at most `seconds`."""
     started = time.monotonic()
     deadline = started + seconds
     node.state.draining = True
@@ -44,13 +50,20 @@ async def drain(node: Node, server: Server, appender: Appender, seconds: float, 
         async with asyncio.timeout_at(
             asyncio.get_running_loop().time() + max(deadline - time.monotonic(), 0.1)
         ):
-            await appender.flush()
-            await server.wait_closed()
+            await asyncio.gather(appender.flush(), server.wait_closed(), _say_goodbye(gossip))
     except TimeoutError:
         log.warning(
             "not everything was finished in time", connections=len(node.sessions), appends=appender.in_flight
         )
     log.info("drained", seconds=round(time.monotonic() - started, 2))
+
+
+async def _say_goodbye(gossip: Gossip) -> None:
+    try:
+        async with asyncio.timeout(LAST_WORDS_SECONDS):
+            await gossip.last_words()
+    except TimeoutError:
+        log.warning("the other nodes could not be told that these sessions are over")
 
 
 def _unanswered(node: Node) -> bool:

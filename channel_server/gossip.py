@@ -1,7 +1,8 @@
 """The topics of the moment: what the core tells is written, what others tell is read. All of it may fail.
 
 A node without these topics goes on: messages and notices need nothing of them. While they cannot be reached, presence
-stands still and nobody is seen typing; afterwards the view is read anew, from the beginning of the topic to its end.
+stands still and nobody is seen typing; afterwards reading goes on. A topic that was truncated or made anew is read anew,
+from its beginning to its end, and told what it has lost of this node's people.
 """
 
 from __future__ import annotations
@@ -9,20 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
 from channel_server.core.company import Fleeting
 from channel_server.core.node import Node
 from channel_server.core.presence import Told
 from channel_server.core.registry import Registry
+from channel_server.core.typing import FORGET_AFTER
 from services.contract.envelope import partition_of
 from services.contract.generation import Generation
 from services.eventlog import consumers, producers
+from services.eventlog.errors import LogLost
+from services.eventlog.probe import Probe
+from services.eventlog.reader import TopicReader
 
 log = structlog.get_logger()
 
@@ -32,7 +37,8 @@ _START_S: Final = 10.0
 _SEND_S: Final = 5.0
 _AGAIN_S: Final = 1.0
 
-_FAILURES = (KafkaError, OSError, TimeoutError)
+# Here alone a log that is another one than before is no disaster: what it holds now is all that there is to know.
+_FAILURES: Final = (KafkaError, LogLost, OSError, TimeoutError)
 
 
 class Gossip:
@@ -42,14 +48,27 @@ class Gossip:
         self._kafka = kafka
         self._generation = generation
         self._node = node
+        self._telling = False
+        self._told = asyncio.Event()
 
     async def run(self) -> None:
         """Read and write, again and again after failures."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._again(self._read), name="read gossip")
-            tasks.create_task(self._again(self._write), name="write gossip")
+            for name, work in (
+                ("read sessions", self._read_sessions),
+                ("read typing", self._read_typing),
+                ("write gossip", self._write),
+            ):
+                tasks.create_task(self._again(name, work), name=name)
 
-    async def _again(self, work: Any) -> None:
+    async def last_words(self) -> None:
+        """Return once all that is to be told of sessions has been written. While the log is away, that is never."""
+        presence = self._node.state.company.presence
+        while self._telling or presence.has_untold:
+            self._told.clear()
+            await self._told.wait()
+
+    async def _again(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         said = False
         while True:
             began = time.monotonic()
@@ -58,55 +77,48 @@ class Gossip:
             except _FAILURES as error:
                 # Once a failure, not once a second of it.
                 if not said or time.monotonic() - began > 10 * _AGAIN_S:
-                    log.warning("presence stands still", work=work.__name__, error=repr(error))
+                    log.warning("presence stands still", work=name, error=repr(error))
                 said = True
             await asyncio.sleep(_AGAIN_S)
 
     # --- reading -------------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        company = self._node.state.company
-        sessions = TopicPartition(self._generation.sessions_topic, 0)
-        fleeting = [
-            TopicPartition(self._generation.ephemeral_topic, partition)
-            for partition in range(self._generation.partitions)
-        ]
-        async with contextlib.AsyncExitStack() as owned:
-            consumer = await self._consumer(owned)
-            consumer.assign([sessions, *fleeting])
-            await consumer.seek_to_beginning(sessions)
-            await consumer.seek_to_end(*fleeting)
-            registry: Registry | None = Registry(company.presence.registry.incarnation)
-            end = (await consumer.end_offsets([sessions]))[sessions]
+    async def _read_sessions(self) -> None:
+        """Into a registry of its own until the end was reached once, then into the one that presence goes by."""
+        presence, clock = self._node.state.company.presence, self._node.state.clock
+        registry: Registry | None = Registry(presence.registry.incarnation)
+        # Compaction never moves the beginning of a log: there is always an offset 0 to begin at.
+        async with TopicReader(
+            self._kafka, self._generation.sessions_topic, {0: 0}, last={}, identify=_key, compacted=True
+        ) as reader:
             while True:
-                if registry is not None and await consumer.position(sessions) >= end:
-                    company.presence.adopt(registry)
+                batch = await reader.batch(_POLL_MS)
+                now = clock.monotonic()
+                for record in batch.get(0, ()):
+                    if registry is None:
+                        presence.heard(_key(record), record.value, now)
+                    else:
+                        registry.apply(_key(record), record.value, now)
+                if registry is not None and reader.proven_current():
+                    presence.adopt(registry)
                     registry = None
-                batch = await consumer.getmany(timeout_ms=_POLL_MS)
-                now = self._node.state.clock.monotonic()
-                for place, records in batch.items():
-                    for record in records:
-                        key = (record.key or b"").decode("utf-8", "replace")
-                        if place != sessions:
-                            company.typing_heard(key, record.value or b"", now)
-                        elif registry is not None:
-                            registry.apply(key, record.value, now)
-                        else:
-                            company.presence.heard(key, record.value, now)
 
-    async def _consumer(self, owned: contextlib.AsyncExitStack) -> AIOKafkaConsumer:
-        # Here alone a position that is gone is no loss: what is kept is all that there is to know.
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=_POLL_MS,
-            request_timeout_ms=consumers.REQUEST_TIMEOUT_MS,
-        )
-        await consumers.start(consumer)
-        owned.push_async_callback(consumers.stop, consumer)
-        return consumer
+    async def _read_typing(self) -> None:
+        """From the end on; what comes late is passed over."""
+        generation, company = self._generation, self._node.state.company
+        async with Probe(self._kafka, generation.ephemeral_topic) as probe:
+            ends = await probe.ends(range(generation.partitions))
+        async with TopicReader(
+            self._kafka, generation.ephemeral_topic, ends, last={}, identify=_key
+        ) as reader:
+            while True:
+                batch = await reader.batch(_POLL_MS)
+                if time.monotonic() - reader.proven_current() > FORGET_AFTER:
+                    continue
+                now = self._node.state.clock.monotonic()
+                for records in batch.values():
+                    for record in records:
+                        company.typing_heard(_key(record), record.value or b"", now)
 
     # --- writing -------------------------------------------------------------------------------------------------------
 
@@ -115,15 +127,20 @@ class Gossip:
         async with contextlib.AsyncExitStack() as owned:
             lasting = await self._producer(owned, "all")
             passing = await self._producer(owned, 1)
+            company.take_fleeting()  # of the time when nothing could be written
             while True:
                 told = company.tell(clock.monotonic(), clock.wall_ms())
                 fleeting = company.take_fleeting()
+                self._telling = True
                 try:
                     async with asyncio.timeout(_SEND_S):
                         await self._send(lasting, passing, told, fleeting)
                 except _FAILURES:
                     company.presence.again(told)
                     raise
+                finally:
+                    self._telling = False
+                self._told.set()
                 await asyncio.sleep(TELL_SECONDS)
 
     async def _send(
@@ -160,3 +177,7 @@ class Gossip:
         await producers.start(producer, _START_S)
         owned.push_async_callback(producers.abandon, producer)
         return producer
+
+
+def _key(record: Any) -> str:
+    return (record.key or b"").decode("utf-8", "replace")

@@ -135,7 +135,7 @@ class ChannelServer:
                         server = await self._open_doors(node, loops)
                         api.node = node
                         await stop.wait()
-                        await drain(node, server, appender, settings.drain_seconds, self._rng)
+                        await drain(node, server, appender, gossip, settings.drain_seconds, self._rng)
                         for task in following:
                             task.cancel()
                 except ExceptionGroup as group:

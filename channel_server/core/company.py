@@ -21,6 +21,10 @@ _LOOK_EVERY: Final = 10.0
 _JUDGE_EVERY: Final = 1.0
 
 
+MOST_FLEETING: Final = 2_000
+"""Records for `ephemeral` that wait to be written: when nobody takes them, because the log is away, there are no more."""
+
+
 class Member(Protocol):
     """A connection, as its person is told of by the registry (`session.Session`)."""
 
@@ -54,7 +58,14 @@ class Company:
         self._directory = directory
         self._delivery = delivery
         self._members_of = members_of
-        self.presence = Presence(Registry(incarnation), directory, node_name, self._sessions_of, delivery.put)
+        self.presence = Presence(
+            Registry(incarnation),
+            directory,
+            node_name,
+            self._sessions_of,
+            lambda: delivery.users,
+            delivery.put,
+        )
         self.typists = Typists(delivery.live_in, delivery.put)
         self._fleeting: list[Fleeting] = []
         self._look_at = 0.0
@@ -109,6 +120,8 @@ class Company:
             counts["not_allowed"] += 1
         elif directory.members_in(channel) > directory.workspace_of(user_id).typing_limit:
             counts["too_many_members"] += 1
+        elif len(self._fleeting) >= MOST_FLEETING:
+            counts["crowded"] += 1
         elif self.typists.tells(user_id, (channel, thread), now):
             self._fleeting.append(Fleeting(channel, encode(TypingRecord(user=user_id, thread=thread))))
 

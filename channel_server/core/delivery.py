@@ -118,6 +118,11 @@ class Delivery:
         """The person's connections on this node."""
         return self._of_user.get(user_id, ())
 
+    @property
+    def users(self) -> Collection[str]:
+        """Everybody who has a connection on this node."""
+        return self._of_user.keys()
+
     def settle_unresolved(self, subscriber: Subscriber) -> None:
         """The wait is over: tell the client that the channels it named are closed to it."""
         unresolved, subscriber.unresolved = subscriber.unresolved, {}

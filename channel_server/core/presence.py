@@ -60,7 +60,8 @@ class Watcher:
 
 
 class Presence:
-    """`sessions_of(user_id)`: what this node's own connections of a person are now. `put`: as `delivery.Delivery.put`."""
+    """`sessions_of(user_id)`: what this node's own connections of a person are now. `connected()`: all people who have any.
+    `put`: as `delivery.Delivery.put`."""
 
     def __init__(
         self,
@@ -68,12 +69,14 @@ class Presence:
         directory: Directory,
         node_name: str,
         sessions_of: Callable[[str], Sequence[LiveSession]],
+        connected: Callable[[], Iterable[str]],
         put: Callable[[Subscriber, bytes], bool],
     ) -> None:
         self.registry = registry
         self._directory = directory
         self._name = node_name
         self._sessions_of = sessions_of
+        self._connected = connected
         self._put = put
         self._changed: dict[str, None] = {}
         self._pending: dict[str, bytes | None] = {}
@@ -100,8 +103,7 @@ class Presence:
         key = away_key(user_id)
         if key in self._pending:
             self.counts["coalesced"] += 1
-        elif away == self.registry.is_away(user_id):
-            return
+        # Also what the topic seems to say already: the opposite may be on its way there.
         self._pending[key] = encode(Away(since=wall_ms)) if away else None
 
     def tell(self, now: float, wall_ms: int) -> list[Told]:
@@ -120,6 +122,11 @@ class Presence:
             told.append(Told(key, self._pending.pop(key)))
         self.counts["records"] += len(told)
         return told
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether `tell` would give more than a heartbeat."""
+        return bool(self._changed or self._pending)
 
     def again(self, told: Iterable[Told]) -> None:
         """These could not be written: their subjects are to be told of anew."""
@@ -141,12 +148,13 @@ class Presence:
                 self._compare(user_id)
 
     def adopt(self, registry: Registry) -> None:
-        """The topic was read anew, from its beginning to its end: this is what it says now."""
+        """The topic was read anew, from its beginning to its end: this is what it says now. It may have lost what it was
+        told of this node's people."""
         concerned = self.registry.online | registry.online
         self.registry = registry
         for user_id in concerned:
             self._moved(user_id)
-        for user_id in registry.own_users():
+        for user_id in registry.own_users().union(self._connected()):
             self._compare(user_id)
 
     def judge(self, now: float) -> None:

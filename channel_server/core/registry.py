@@ -2,12 +2,14 @@
 
 Keyed by incarnation, one run of a node: a node that was restarted does not bring back what its earlier run knew, and
 what an earlier run says late erases nothing of a newer one. A node that is silent for `GONE` seconds is gone with all
-its sessions. That is judged only by who hears its own heartbeat: otherwise it is the judge that is cut off.
+its sessions. That is judged only by who has heard its own heartbeat all that time: otherwise it is the judge, or the
+log, that was away, and of two who come back one is heard first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf
 from typing import Final, NamedTuple
 
 from services.contract.presence import (
@@ -58,6 +60,9 @@ class Registry:
         self._nodes: dict[str, _Node] = {}
         self._sessions: dict[str, dict[str, tuple[LiveSession, ...]]] = {}
         self._away: set[str] = set()
+        # Its own heartbeat: when it was heard last, and since when without a pause.
+        self._heard_itself = -inf
+        self._hears_itself_since = 0.0
 
     # --- the fold ----------------------------------------------------------------------------------------------------
 
@@ -79,9 +84,13 @@ class Registry:
         beat = None if value is None else decode(value, NodeBeat)
         if beat is None:
             node = self._nodes.get(incarnation)
-            if node is not None and node.gone and not node.users:
-                del self._nodes[incarnation]
+            if node is not None and not node.users:
+                del self._nodes[incarnation]  # gone; one that lives after all is heard again soon
             return ()
+        if incarnation == self.incarnation:
+            if now - self._heard_itself > _HEARS_ITSELF:
+                self._hears_itself_since = now
+            self._heard_itself = now
         node = self._node(incarnation, now)
         node.name, node.heard = beat.name, now
         was_gone, node.gone = node.gone, False
@@ -122,8 +131,7 @@ class Registry:
 
     def judge(self, now: float) -> tuple[set[str], list[str]]:
         """Hide nodes that are gone: the people whom that concerns, and the keys to be tombstoned (by one of the living)."""
-        own = self._nodes.get(self.incarnation)
-        if own is None or now - own.heard > _HEARS_ITSELF:
+        if now - self._heard_itself > _HEARS_ITSELF or now - self._hears_itself_since < GONE:
             return set(), []
         concerned: set[str] = set()
         for node in self._nodes.values():
@@ -132,7 +140,8 @@ class Registry:
                 node.gone = True
                 concerned |= node.users
         # One of the living has it tombstoned, and again if that one should have died over it.
-        if self.incarnation != min(i for i, node in self._nodes.items() if not node.gone):
+        living = (incarnation for incarnation, node in self._nodes.items() if not node.gone)
+        if self.incarnation != min(living, default=""):
             return concerned, []
         keys: list[str] = []
         for incarnation, node in self._nodes.items():

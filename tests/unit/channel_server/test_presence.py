@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from channel_server.core.company import IDLE
+from channel_server.core.company import IDLE, MOST_FLEETING
 from channel_server.core.limits import Limits
 from channel_server.core.presence import MOST_SHOWN
+from channel_server.core.registry import Registry
 from channel_server.core.typing import FORGET_AFTER, MOST_NAMED
 from services.contract.directory import UserRecord, WorkspaceRecord
 from services.contract.frames import MAX_WATCHED
@@ -123,6 +124,49 @@ def test_watch_replaces_and_is_bounded_and_forgotten() -> None:
     passes(world, 2)
     found = world.node.state.company.presence
     assert (found.watchers, len(found._watched), len(found._due)) == (0, 0, 0)
+
+
+def test_the_last_word_about_being_away_holds_however_quickly_it_follows() -> None:
+    """What was said before may be on its way still."""
+    world = the_world()
+    presence_of = world.node.state.company.presence
+    omar = world.connected(OMAR)
+    on_their_way = []
+    for away in (True, False):
+        omar.says({"type": "away", "away": away})
+        on_their_way += presence_of.tell(world.clock.now, world.clock.wall_ms())
+    for record in on_their_way:
+        presence_of.heard(record.key, record.value, world.clock.now)
+    assert presence_of.registry.state(OMAR) == "active"
+
+
+def test_a_topic_that_was_made_anew_is_told_of_everybody_who_is_connected() -> None:
+    world = the_world()
+    anna = world.connected(ANNA)
+    anna.says({"type": "watch", "users": [OMAR]})
+    world.connected(OMAR, "ses_1")
+    passes(world, 2)
+    assert presence(anna) == {OMAR: "active"}
+    found = world.node.state.company.presence
+    found.adopt(Registry(found.registry.incarnation))
+    passes(world, 2)
+    assert [where.session.session for where in found.registry.whereabouts(OMAR)] == ["ses_1"]
+    assert presence(anna) == {OMAR: "active"}
+
+
+def test_typing_that_nobody_can_write_takes_no_memory() -> None:
+    world = World(Limits(connection_burst=1e9, user_burst=1e9))
+    for user in (ANNA, OMAR):
+        world.user(user)
+        world.member(ROOM, user)
+    anna, omar = world.connected(ANNA), world.connected(OMAR)
+    for thread in range(1, MOST_FLEETING + 100):
+        anna.session.received(json.dumps({"type": "typing", "channel": ROOM, "thread": thread}))
+    company = world.node.state.company
+    assert len(company.take_fleeting()) == MOST_FLEETING
+    assert company.typists.counts["crowded"] == 99
+    omar.says({"type": "typing", "channel": ROOM})
+    assert len(company.take_fleeting()) == 1
 
 
 def test_nothing_about_people_before_welcome() -> None:

@@ -30,6 +30,13 @@ def beat(registry: Registry, incarnation: str, now: float) -> None:
     registry.apply(node_key(incarnation), encode(NodeBeat(name=f"name of {incarnation}", at=0)), now)
 
 
+def beats(registry: Registry, until: float, *incarnations: str) -> None:
+    """Heartbeats without a pause, from 0 on."""
+    for step in range(int(until / BEAT) + 1):
+        for incarnation in incarnations:
+            beat(registry, incarnation, step * BEAT)
+
+
 def sessions(registry: Registry, user: str) -> list[str]:
     return [where.session.session for where in registry.whereabouts(user)]
 
@@ -64,11 +71,9 @@ def test_away_by_hand_holds_for_all_sessions_until_it_is_taken_back() -> None:
 def test_a_silent_node_is_gone_with_its_sessions_and_only_one_cleans_up() -> None:
     one, two = Registry("a"), Registry("b")
     for registry in (one, two):
-        for incarnation in ("a", "b", "dead"):
-            beat(registry, incarnation, 0)
+        beat(registry, "dead", 0)
         registry.apply(sessions_key(ANNA, "dead"), of("s1"), 0)
-        for incarnation in ("a", "b"):
-            beat(registry, incarnation, GONE)
+        beats(registry, GONE, "a", "b")
         assert registry.judge(GONE) == (set(), []), "not yet"
     (users, keys), (same, none) = one.judge(GONE + 0.1), two.judge(GONE + 0.1)
     assert users == same == {ANNA}
@@ -81,7 +86,7 @@ def test_a_node_that_was_only_frozen_is_back_when_it_is_heard_again() -> None:
     registry = Registry("b")
     beat(registry, "a", 0)
     registry.apply(sessions_key(ANNA, "a"), of("s1"), 0)
-    beat(registry, "b", GONE)
+    beats(registry, GONE, "b")
     assert registry.judge(GONE + 1) == ({ANNA}, [sessions_key(ANNA, "a"), node_key("a")])
     assert registry.state(ANNA) == "offline"
     value = encode(NodeBeat(name="a", at=0))
@@ -96,6 +101,37 @@ def test_who_does_not_hear_itself_judges_nobody() -> None:
     registry.apply(sessions_key(ANNA, "b"), of("s1"), 0)
     assert registry.judge(100) == (set(), [])
     assert registry.state(ANNA) == "active"
+
+
+def test_of_two_that_come_back_with_the_log_the_one_that_is_heard_first_does_not_take_the_other_for_gone() -> (
+    None
+):
+    """The log was away for a minute, and the nodes have begun to tell again, one a little later than the other."""
+    registry = Registry("a")
+    beats(registry, 30, "a", "b")
+    registry.apply(sessions_key(ANNA, "b"), of("s1"), 30)
+    for now in (90, 91, 92):
+        beat(registry, "a", now)
+        assert registry.judge(now) == (set(), [])
+        assert registry.state(ANNA) == "active"
+    beat(registry, "b", 92.5)
+    for now in (93, 95, 98, 101):
+        beat(registry, "a", now)
+        assert registry.judge(now) == (set(), []), "silent for less than that"
+    beat(registry, "a", 104)
+    assert registry.judge(104) == ({ANNA}, [sessions_key(ANNA, "b"), node_key("b")])
+
+
+def test_what_is_left_of_a_node_that_said_goodbye_is_nothing() -> None:
+    """Also when this one had not taken it for gone yet."""
+    registry = Registry("a")
+    beat(registry, "b", 0)
+    registry.apply(sessions_key(ANNA, "b"), of("s1"), 0)
+    registry.apply(node_key("b"), None, 1)
+    assert sessions(registry, ANNA) == ["s1"], "the heartbeats ended, and nobody has said so of the session"
+    registry.apply(sessions_key(ANNA, "b"), None, 2)
+    registry.apply(node_key("b"), None, 2)
+    assert registry.nodes(2) == []
 
 
 def test_a_restarted_node_does_not_bring_back_its_earlier_runs_sessions() -> None:

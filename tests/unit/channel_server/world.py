@@ -74,7 +74,9 @@ class Client:
 
 
 class World:
-    def __init__(self, limits: Limits | None = None, ring_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, limits: Limits | None = None, ring_bytes: int = 1 << 20, incarnation: str = "1"
+    ) -> None:
         self.clock = FakeClock()
         self.log = FakeLog()
         self.sequencers = {p: Sequencer(GENERATION) for p in range(GENERATION.partitions)}
@@ -87,6 +89,7 @@ class World:
             ring_bytes=ring_bytes,
             other_nodes=["ws://other"],
             rng=random.Random(1),
+            incarnation=incarnation,
         )
         self.offsets = {p: itertools.count() for p in range(GENERATION.partitions)}
         self.versions = itertools.count(1)
