@@ -6,6 +6,8 @@ Over aiokafka's client, which keeps the metadata and the connections; what a req
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
@@ -24,6 +26,11 @@ _METADATA_TIMEOUT_MS: Final = 1_000
 """A broker that is stopped answers nothing: soon the next one is asked."""
 
 _METADATA_PAUSE_S: Final = 0.1
+
+_INSIST_S: Final = 5.0
+"""How long it is tried to reach anybody at all: brokers may be starting, or busy for longer than a request may take."""
+
+_INSIST_PAUSE_S: Final = 0.3
 
 
 class Brokers:
@@ -47,7 +54,7 @@ class Brokers:
         )
         self._client.cluster = metadata.cluster
         try:
-            await metadata.bootstrap()
+            await _insist(metadata.bootstrap)
             await metadata.set_topics([self._topic])
         except BaseException:
             await self.close()
@@ -74,9 +81,13 @@ class Brokers:
     async def know_topic(self) -> bool:
         """Whether there is such a topic, asked now. Raises KafkaConnectionError when nobody answers."""
         assert self._metadata is not None
-        if not await self._metadata.force_metadata_update():
-            raise KafkaConnectionError(f"nobody says whether there is a topic {self._topic}")
+        await _insist(self._ask_anew)
         return bool(self._metadata.cluster.partitions_for_topic(self._topic))
+
+    async def _ask_anew(self) -> None:
+        assert self._metadata is not None
+        if not await self._metadata.force_metadata_update():
+            raise KafkaConnectionError(f"nobody says who leads {self._topic}")
 
     async def refresh(self) -> None:
         """Ask who leads. Never raises; when nobody answers, nothing has changed."""
@@ -116,3 +127,15 @@ class Brokers:
         if answer.error_code:
             raise error()
         return Producer(answer.producer_id, answer.producer_epoch)
+
+
+async def _insist(ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask until somebody answers. Raises KafkaConnectionError when nobody has for long enough."""
+    gives_up = time.monotonic() + _INSIST_S
+    while True:
+        try:
+            return await ask()
+        except KafkaConnectionError:
+            if time.monotonic() > gives_up:
+                raise
+        await asyncio.sleep(_INSIST_PAUSE_S)

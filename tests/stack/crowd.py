@@ -156,6 +156,8 @@ class Crowd:
         """What the judge says of the recordings, PostgreSQL, the log and (needs web_app) REST history."""
         for person in self.people:
             person.recorder.flush()
+        if rest:
+            await self.owner.rest.me()  # its token may have run out, or its key have been retired: then it is renewed
         tokens = [token.access_token for token in [self.owner.rest.tokens.load()] if token is not None]
         return await judge(
             Sources(
