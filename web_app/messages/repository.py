@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, and_, bindparam, func, or_, select, union_all
+from sqlalchemy import BigInteger, and_, bindparam, func, literal_column, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -216,7 +216,7 @@ def _page(
     )
     parts = [below, above] if besides is None else [below, above, select(seq, *columns).where(every, besides)]
     head = select(ChannelHead.head).where(ChannelHead.channel_id == bindparam("channel_id")).scalar_subquery()
-    return select(union_all(*parts).subquery("page"), func.coalesce(head, 0).label("head"))
+    return select(union_all(*parts).subquery("page"), func.coalesce(head, literal_column("0")).label("head"))
 
 
 _EVENTS: Final = _page(
