@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.core.rounds import interleaved
 from tests.stack.servers import Kafka, kafka_broker
 from tests.system.channel_server.cell import Cell, new_cell
 
@@ -63,10 +64,5 @@ class Bench:
             yield cell
 
     async def interleaved(self, ways: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, list[T]]:
-        """Every way once a round, in alternating order, so that none always comes after the same other."""
-        samples: dict[str, list[T]] = {name: [] for name in ways}
-        for number in range(self.rounds):
-            order = list(ways.items())
-            for name, way in order if number % 2 == 0 else reversed(order):
-                samples[name].append(await way())
-        return samples
+        """As `rounds.interleaved`, for the rounds of this run."""
+        return await interleaved(self.rounds, ways)

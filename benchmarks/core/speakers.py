@@ -19,6 +19,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from benchmarks.core.agent import obey, python
 from benchmarks.core.figures import Latencies
+from benchmarks.core.rounds import Spoiled
 from services.contract.ids import new_event_id
 
 ANSWERS_S = 20.0
@@ -209,7 +210,7 @@ class Talk(msgspec.Struct, kw_only=True):
     def must_be_whole(self) -> None:
         """A figure of a run that lost, refused or reordered something would be a figure of something else."""
         if self.unanswered or self.refused or self.holes:
-            raise ValueError(
+            raise Spoiled(
                 f"{self.sent} sent: {self.unanswered} unanswered, refused {self.refused}, {self.holes} out of order"
             )
 
@@ -236,7 +237,7 @@ class Speakers:
         """What was shown since `begin`, once so many events were. Raises ValueError when they do not come."""
         talk = msgspec.convert(await self._agent.do("heard", events=events), Talk)
         if talk.delivered < events or talk.holes:
-            raise ValueError(f"{talk.delivered} of {events} events were shown, {talk.holes} out of order")
+            raise Spoiled(f"{talk.delivered} of {events} events were shown, {talk.holes} out of order")
         return talk
 
 

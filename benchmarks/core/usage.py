@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -35,3 +37,15 @@ def own_bytes(pid: int) -> int:
         if line.startswith(("Private_Clean:", "Private_Dirty:")):
             kib += int(line.split()[1])
     return kib * 1024
+
+
+async def settled(pid: int, *, idle: float = 0.1, every: float = 0.3, timeout: float = 20.0) -> None:
+    """Wait until a process uses less than `idle` of a core: what it was left with is done."""
+    deadline = time.monotonic() + timeout
+    before = cpu_seconds(pid)
+    while time.monotonic() < deadline:
+        await asyncio.sleep(every)
+        now = cpu_seconds(pid)
+        if now - before < idle * every:
+            return
+        before = now

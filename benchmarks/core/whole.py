@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import time
 from collections.abc import AsyncIterator, Sequence
 
+from benchmarks.core.appending import append_each, in_turn
 from benchmarks.core.bench import GENEROUS, Bench
-from services.contract.envelope import encode_envelope
-from services.contract.events import MessagePosted, encode_event
-from services.contract.ids import new_entity_id, new_event_id
-from services.eventlog.appender import Appender
+from services.contract.ids import new_entity_id
 from services.eventlog.epoch import current_generation
 from tests.stack.lockstep import Stack, lockstep_stack
 
@@ -30,24 +26,7 @@ async def append_messages(
 ) -> None:
     """Put so many posted messages into the log, over the channels in turn, and wait until it has them."""
     generation = await current_generation(stack.kafka.bootstrap)
-
-    def failed(error: Exception) -> None:
-        raise error
-
-    async with Appender(
-        stack.kafka.bootstrap,
-        generation.events_topic,
-        generation.partitions,
-        max_in_flight=20_000,
-        on_failure=failed,
-    ) as appender:
-        turns = zip(itertools.cycle(channels), itertools.cycle(senders), strict=False)
-        for number, (channel, sender) in enumerate(itertools.islice(turns, count)):
-            header = encode_envelope(channel, sender, new_event_id(), time.time_ns() // 1_000_000)
-            appender.append(channel, header, encode_event(MessagePosted(text=f"{number} ".ljust(text, "x"))))
-            if appender.in_flight >= 5_000:
-                await appender.flush()
-        await appender.flush()
+    await append_each(stack.kafka.bootstrap, generation, in_turn(channels, senders, count), text=text)
 
 
 def ids(prefix: str, count: int) -> list[str]:

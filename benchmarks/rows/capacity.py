@@ -7,6 +7,7 @@ from benchmarks.core.figures import Figure
 from benchmarks.core.floor import Floor, FloorSample, floor
 from benchmarks.core.population import populate
 from benchmarks.core.results import Result, Row, Target
+from benchmarks.core.rounds import Spoiled
 from benchmarks.core.sink import sink
 from benchmarks.core.speakers import speakers
 from benchmarks.rows.fanout import TEXT, Fanout, Sample, frame_bytes
@@ -78,7 +79,7 @@ async def completed(fanout: Fanout, rate: float, seconds: float) -> Sample | Non
     """None when deliveries were lost, refused or late."""
     try:
         return await fanout.shown(rate, seconds)
-    except ValueError:
+    except Spoiled:
         return None
 
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from benchmarks.rows import ack, capacity, fanout, idle, persister, relay, rest, rooms
+from benchmarks.rows import (
+    ack,
+    capacity,
+    curves,
+    fanout,
+    idle,
+    large,
+    persister,
+    relay,
+    rest,
+    resume,
+    rooms,
+    start,
+)
 
 BENCHMARKS: Final[dict[str, ModuleType]] = {
     "fanout": fanout,
@@ -16,4 +29,8 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
     "persister": persister,
     "rest": rest,
     "relay": relay,
+    "resume": resume,
+    "start": start,
+    "large": large,
+    "curves": curves,
 }

@@ -16,6 +16,7 @@ from benchmarks.core.figures import Figure, Latencies
 from benchmarks.core.floor import Floor, FloorSample, floor
 from benchmarks.core.population import populate
 from benchmarks.core.results import Result, Row, Target
+from benchmarks.core.rounds import Spoiled, patiently
 from benchmarks.core.sink import Sink, sink
 from benchmarks.core.speakers import Speakers, speakers
 from benchmarks.core.usage import cpu_seconds
@@ -79,9 +80,7 @@ class Fanout:
         spent = cpu_seconds(self._pid) - before
         talk.must_be_whole()
         if counts.frames < expected or counts.closed:
-            raise ValueError(
-                f"{expected} deliveries, {counts.frames} came, {counts.closed} connections closed"
-            )
+            raise Spoiled(f"{expected} deliveries, {counts.frames} came, {counts.closed} connections closed")
         deliveries = talk.sent * self._members
         return Sample(
             micros=spent / deliveries * 1e6,
@@ -118,7 +117,7 @@ async def run(bench: Bench) -> Result:
         ):
             channel, alone = crowd.channels
             fanout = Fanout(node.process.pid, channel, alone, receivers, talkers, members)
-            await fanout.shown(20, bench.of(2, 0.5))  # to warm up
+            await patiently(lambda: fanout.shown(20, bench.of(2, 0.5)))  # to warm up
             await receivers.quiet()
             for rate in rates:
                 rows.append(await at_rate(bench, fanout, bare, rate))
@@ -138,7 +137,7 @@ async def at_rate(bench: Bench, fanout: Fanout, bare: Floor, rate: float) -> Row
             try:
                 ours.append(await fanout.shown(top, seconds))
                 return
-            except ValueError:
+            except Spoiled:
                 top = round(top * 0.8)
                 if top < 10:
                     raise
