@@ -73,8 +73,14 @@ class RealtimeCalls(Api):
         return await self.call("GET", "/v1/nodes", Nodes)
 
     async def connections(
-        self, node: str, *, user: str | None = None, state: str | None = None, cursor: int | None = None
+        self,
+        node: str,
+        *,
+        user: str | None = None,
+        state: str | None = None,
+        limit: int | None = None,
+        cursor: int | None = None,
     ) -> OpenConnections:
-        """The workspace's connections at one channel server. For owners and admins."""
-        params = {"node": node, "user": user, "state": state, "cursor": cursor}
+        """A page of the workspace's connections at one channel server. For owners and admins."""
+        params = {"node": node, "user": user, "state": state, "limit": limit, "cursor": cursor}
         return await self.call("GET", "/v1/connections", OpenConnections, params=params)

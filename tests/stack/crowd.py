@@ -157,7 +157,9 @@ class Crowd:
         for person in self.people:
             person.recorder.flush()
         if rest:
-            await self.owner.rest.me()  # its token may have run out, or its key have been retired: then it is renewed
+            await (
+                self.owner.rest.me()
+            )  # its token may have run out, or its key have been retired: then it is renewed
         tokens = [token.access_token for token in [self.owner.rest.tokens.load()] if token is not None]
         return await judge(
             Sources(
