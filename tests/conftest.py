@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+# How long an example takes, or finding one, says nothing of what is tested: the machine may be busy.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 _TOGETHER = tuple(
     f"tests/system/{part}/" for part in ("client", "persister", "promises", "relay", "security")
