@@ -213,6 +213,7 @@ async def crowd(stack: Stack, folder: Path, *, people: int, channels: int) -> As
             ids.append(reply.channel.id)
             if others:
                 await owner.add_members(reply.channel.id, others)
+        await stack.told()
         made = Crowd(stack, recordings, [], ids)
         owned.push_async_callback(made.leave)
         for number, rest in enumerate(logins):
@@ -224,7 +225,6 @@ async def crowd(stack: Stack, folder: Path, *, people: int, channels: int) -> As
             )
         await until(
             lambda: all(set(ids) <= set(person.client.cursors) for person in made.people),
-            15.0,
             what="everybody is in every channel",
         )
         yield made

@@ -12,8 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from deploy.local.health import unready
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -81,12 +83,12 @@ class Process:
                 start_new_session=True,
             )
 
-    async def start(self, timeout: float = 30.0) -> None:
+    async def start(self, timeout: float = PATIENCE_S) -> None:
         """Start it and wait until it is ready."""
         self.spawn()
         await self.wait_ready(timeout)
 
-    async def wait_ready(self, timeout: float = 30.0) -> None:
+    async def wait_ready(self, timeout: float = PATIENCE_S) -> None:
         """Raises NotRunning when it ends first, TimeoutError when it takes longer than `timeout` seconds."""
         if self._ready is None:
             return
@@ -116,8 +118,10 @@ class Process:
     def freeze(self) -> None:
         """SIGSTOP: it lives and does nothing. Returns once it does: a thread on another core stops a little later."""
         self.kill(signal.SIGSTOP)
-        deadline = time.monotonic() + 2.0
-        while self._is_moving() and time.monotonic() < deadline:
+        deadline = time.monotonic() + PATIENCE_S
+        while self._is_moving():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} goes on {PATIENCE_S:g} s after SIGSTOP")
             time.sleep(0.001)
 
     def _is_moving(self) -> bool:
@@ -131,14 +135,14 @@ class Process:
     def thaw(self) -> None:
         self.kill(signal.SIGCONT)
 
-    async def wait(self, timeout: float = 10.0) -> int:
+    async def wait(self, timeout: float = PATIENCE_S) -> int:
         """Its exit status. Raises TimeoutError."""
         await until(lambda: not self.running, timeout, what=f"{self.name} ended")
         status = self.returncode
         assert status is not None
         return status
 
-    async def stop(self, timeout: float = 20.0) -> int | None:
+    async def stop(self, timeout: float = PATIENCE_S) -> int | None:
         """Ask it to stop in the orderly way and wait; its exit status. Killed (and TimeoutError) if it does not."""
         if self._process is None:
             return None
@@ -152,16 +156,29 @@ class Process:
         return self._process.returncode
 
     async def destroy(self) -> None:
-        """Kill it, whatever state it is in, and wait."""
+        """Kill it, whatever state it is in, and wait until it and the processes that it had started are gone."""
+        children = self._children()
         self.kill()
         if self._process is not None:
             await self.wait()
+        # PostgreSQL's find out by themselves that their server is dead, and until then a new one would not start.
+        try:
+            await until(lambda: not any(map(_lives, children)), 10.0)
+        except TimeoutError:
+            for child in filter(_lives, children):
+                child.kill()
+            await until(lambda: not any(map(_lives, children)), what=f"the processes of {self.name} are gone")
+
+    def _children(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self.pid).children(recursive=True) if self.running else []
+        return []
 
     async def crash(self) -> None:
         """kill -9 and wait until the system has cleaned up behind it."""
         await self.destroy()
 
-    async def restart(self, timeout: float = 30.0) -> None:
+    async def restart(self, timeout: float = PATIENCE_S) -> None:
         """Stop (orderly) if it runs, start, wait until ready."""
         await self.stop()
         await self.start(timeout)
@@ -169,6 +186,13 @@ class Process:
     def tail(self, characters: int = 3000) -> str:
         """The end of its log."""
         return self.log.read_text("utf-8", "replace")[-characters:] if self.log.exists() else ""
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _dying_with_us(command: list[str]) -> list[str]:

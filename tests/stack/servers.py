@@ -21,6 +21,7 @@ from deploy.local.toolchain import Toolchain
 from deploy.settings import DATABASE_USER
 from tests.stack.process import Process
 from tests.stack.proxy import Proxy, proxy
+from tests.stack.waiting import PATIENCE_S
 
 _numbers = itertools.count(1)
 
@@ -130,7 +131,7 @@ class Database:
         return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{self.name}"
 
     async def connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(self.dsn, timeout=5)
+        return await asyncpg.connect(self.dsn, timeout=PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)

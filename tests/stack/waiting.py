@@ -10,6 +10,9 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
+PATIENCE_S = 60.0
+"""How long is waited for what should come soon: the machine may be busy with other tests. Only failures take so long."""
+
 
 @overload
 async def until(
@@ -24,7 +27,7 @@ async def until(
     condition: Callable[[], T], timeout: float = ..., *, what: str = ..., every: float = ...
 ) -> T: ...
 async def until(
-    condition: Callable[[], Any], timeout: float = 10.0, *, what: str = "", every: float = 0.05
+    condition: Callable[[], Any], timeout: float = PATIENCE_S, *, what: str = "", every: float = 0.05
 ) -> Any:
     """Ask again and again until the answer is true, and give it. Raises TimeoutError with `what` and the last answer.
 
