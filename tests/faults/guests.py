@@ -36,7 +36,6 @@ async def guest(load: Load, name: str) -> AsyncIterator[Person]:
         try:
             await until(
                 lambda: all(channel in person.client.cursors for channel in crowd.channels),
-                30.0,
                 what=f"{name} is in every channel",
             )
             yield person
@@ -51,7 +50,7 @@ async def caught_up(load: Load, *guests: Person) -> None:
     heads = load.crowd.heads()
     for person in guests:
         await until(
-            partial(_has_seen, person, heads), 60.0, what=f"{person.name} has seen everything that it may see"
+            partial(_has_seen, person, heads), what=f"{person.name} has seen everything that it may see"
         )
         person.recorder.flush()
 

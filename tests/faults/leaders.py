@@ -96,4 +96,4 @@ async def _place(kafka: str, replicas: Mapping[TopicPartition, Sequence[int]]) -
         return all(found[tp.partition] == set(where) for tp, where in replicas.items() if tp.topic == topic)
 
     for topic in by_topic:
-        await until(partial(moved, topic), 60.0, what=f"copies of {topic} are where they belong", every=0.2)
+        await until(partial(moved, topic), what=f"copies of {topic} are where they belong", every=0.2)

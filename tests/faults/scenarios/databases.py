@@ -117,7 +117,7 @@ class _Server:
                     await connection.close()
             return None
 
-        return await until(found, 30.0, what="the persister is connected") or 0
+        return await until(found, what="the persister is connected") or 0
 
     async def stop_in_commit(self, pid: int, timeout: float) -> bool:
         """Freeze the backend, again and again, until it is frozen in COMMIT. False: it was not within `timeout` s."""

@@ -134,7 +134,7 @@ async def idle_crowd(lab: Lab) -> Outcome:
         async def alone() -> bool:
             return (await metrics(stack, "node-1"))["lockstep_node_sessions"] <= sessions
 
-        await until(alone, 60.0, what="nothing is left of the crowd", every=0.5)
+        await until(alone, what="nothing is left of the crowd", every=0.5)
         refused = await _refusals(stack)
         measured = await metrics(stack, "node-1")
         await load.judged(outcome, messages=50)
@@ -243,4 +243,4 @@ async def _refused_more(stack: Stack, count: int) -> None:
     async def enough() -> bool:
         return (await _refusals(stack)).get("descriptors", 0) >= begun + count
 
-    await until(enough, 60.0, what=f"{count} are refused for want of descriptors", every=0.2)
+    await until(enough, what=f"{count} are refused for want of descriptors", every=0.2)

@@ -96,7 +96,7 @@ class _Hot:
         async def moved() -> bool:
             return await self.leader(living) not in (dead, -1)
 
-        await until(moved, 60.0, what="the hot partition has a new leader", every=0.1)
+        await until(moved, what="the hot partition has a new leader", every=0.1)
         return time.monotonic() - begun
 
 

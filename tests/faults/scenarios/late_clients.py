@@ -66,7 +66,7 @@ class _Bench:
                 found = dict(await connection.fetch("select channel_id, head from channel_heads"))
                 return all(found.get(channel, 0) >= head for channel, head in heads.items())
 
-            await until(there, 60.0, what="PostgreSQL has what was acknowledged")
+            await until(there, what="PostgreSQL has what was acknowledged")
             rows = await connection.fetch(
                 "select event_id::text as id, count(*) as times from events"
                 " where event_id = any($1::uuid[]) group by event_id",

@@ -52,7 +52,7 @@ async def _all_stored(stack: Stack, generation: Generation) -> None:
         async def there() -> bool:
             return await positions(connection, generation.epoch) == log
 
-        await until(there, 60.0, what="PostgreSQL has the whole log")
+        await until(there, what="PostgreSQL has the whole log")
     finally:
         await connection.close()
     checkpointer = stack.processes["checkpointer"]
@@ -66,7 +66,7 @@ async def _all_stored(stack: Stack, generation: Generation) -> None:
                     marks |= {int(p): mark for p, mark in entry["watermarks"].items()}
         return all(marks.get(partition, 0) >= end for partition, end in log.items())
 
-    await until(folded, 60.0, what="the checkpointer has folded the whole log", every=0.5)
+    await until(folded, what="the checkpointer has folded the whole log", every=0.5)
 
 
 async def _talk_on(talkers: Crowd, count: int) -> None:
@@ -233,7 +233,6 @@ async def _seen(talkers: Crowd, acks: Collection[Ack]) -> None:
         lambda: all(
             person.has_seen(channel, seq) for person in talkers.people for channel, seq in heads.items()
         ),
-        60.0,
         what="everybody has seen everything",
     )
 

@@ -65,7 +65,7 @@ class _Killer:
     async def one(self) -> None:
         """Any moment of a node that serves; its clients go to the other one."""
         name = self.lab.rng.choice(("node-1", "node-2"))
-        await until(lambda: self._at(name) or self._at(self._other(name)), 60.0)
+        await until(lambda: self._at(name) or self._at(self._other(name)))
         if not self._at(name):
             name = self._other(name)
         await asyncio.sleep(self.lab.rng.uniform(0.0, 0.15))
@@ -79,7 +79,7 @@ class _Killer:
             late = [viewer for viewer in self.stragglers if viewer.connected and not viewer.caught_up]
             return late[0].node if late else None
 
-        node = await until(served, 60.0, every=0.002, what="somebody is being caught up")
+        node = await until(served, every=0.002, what="somebody is being caught up")
         await asyncio.sleep(self.lab.rng.uniform(0.0, 0.01))
         name = "node-1" if node == self.stack.websocket_url("node-1") else "node-2"
         await self.kill(name)
@@ -93,9 +93,10 @@ class _Killer:
             if not shown.done():
                 shown.set_result(viewer.node)
 
-        viewer = self.lab.rng.choice([viewer for viewer in self.gallery.viewers if viewer.connected])
+        connected = await until(lambda: [each for each in self.gallery.viewers if each.connected])
+        viewer = self.lab.rng.choice(connected)
         viewer.on_event = notice
-        node = await asyncio.wait_for(shown, 30.0)
+        node = await asyncio.wait_for(shown, 60.0)
         viewer.on_event = None
         name = "node-1" if node == self.stack.websocket_url("node-1") else "node-2"
         await self.kill(name)
@@ -139,7 +140,7 @@ async def _straggle(
                 viewer.read(True)
                 await asyncio.sleep(0.002)
             if stop.is_set() and viewer.connected:
-                await until(lambda: complete() or not viewer.connected, 60.0, what=f"{viewer.name} has all")
+                await until(lambda: complete() or not viewer.connected, what=f"{viewer.name} has all")
                 continue
         except (OSError, TimeoutError, WSError):
             pass  # that node is dead just now

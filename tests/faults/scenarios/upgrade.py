@@ -119,7 +119,6 @@ async def unknown_kinds(lab: Lab) -> Outcome:
         people = {person.user_id for person in load.crowd.people}
         await until(
             lambda: all(shown.get(id, {}).keys() >= people for id in written),
-            30.0,
             what="everybody was shown everything",
         )
         await _stored_as_written(stack, load, written, shown)
@@ -245,7 +244,7 @@ async def _until_stored(stack: Stack, generation: Generation, load: Load) -> lis
         seqs = {(number.channel, number.seq) for number in numbers}
         return numbers if all(item in seqs for item in heads.items()) else None
 
-    found = await until(there, 60.0, what="PostgreSQL has what was acknowledged")
+    found = await until(there, what="PostgreSQL has what was acknowledged")
     assert found is not None
     return found
 

@@ -226,7 +226,7 @@ async def workers_twice(lab: Lab) -> Outcome:
                 await _relayed(connection)
                 await caught_up(connection, generation.epoch, events)
                 await heads.new()
-                await until(heads.new, 60.0, what="checkpoints are written")
+                await until(heads.new, what="checkpoints are written")
 
             for _ in range(rounds):
                 await all_work(50, 6)

@@ -10,7 +10,14 @@ from tests.faults.run import chosen, play
 SEED = 1
 
 
-@pytest.mark.parametrize("scenario", [one for one in chosen([]) if one.brief], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(one, id=one.name, marks=pytest.mark.timeout(one.limit_s + 120.0))
+        for one in chosen([])
+        if one.brief
+    ],
+)
 async def test_the_promises_hold(scenario: Scenario) -> None:
     result = await play(scenario, SEED, brief=True, say=print)
     if result.skipped:
