@@ -21,7 +21,7 @@ from deploy.demo.together import together
 from verify.judge import Terms, Verdict
 from verify.run import Sources, judge
 
-_OPEN_S: Final = 20.0
+_OPEN_S: Final = 60.0
 _SETTLE_S: Final = 60.0
 _AFTERMATH_S: Final = 3.0
 """Posts up to so long after everything was ready again still count as posted in trouble."""

@@ -17,7 +17,7 @@ from services.contract.events import MessageRedacted
 from services.contract.notices import MentionMade
 
 _SOON_MS: Final = 500
-_REPLAY_S: Final = 10.0
+_REPLAY_S: Final = 30.0
 
 
 async def a_thread(cast: Cast) -> Told:

@@ -11,6 +11,7 @@ from typing import Final
 from client import ApiError
 
 _POLL_S: Final = 0.05
+_PATIENCE_S: Final = 30.0  # of a busy machine; only what fails takes so long
 
 
 class DemoFailed(Exception):
@@ -24,7 +25,7 @@ def check(holds: object, otherwise: str) -> None:
 
 
 async def until(
-    condition: Callable[[], object | Awaitable[object]], otherwise: str, timeout: float = 10.0
+    condition: Callable[[], object | Awaitable[object]], otherwise: str, timeout: float = _PATIENCE_S
 ) -> None:
     """Ask again and again until it is true. Raises DemoFailed, with `otherwise`, after `timeout` seconds."""
     deadline = time.monotonic() + timeout

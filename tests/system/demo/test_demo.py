@@ -29,6 +29,8 @@ from verify.judge import Terms, Verdict
 from verify.run import Sources, judge
 
 CHEAP_PASSWORDS = {"LOCKSTEP_WEB_PASSWORD_TIME_COST": "1", "LOCKSTEP_WEB_PASSWORD_MEMORY_KIB": "1024"}
+pytestmark = pytest.mark.timeout(900)
+
 PLAN = Plan(clients=20, messages=400, talk_s=12.0, trouble_after_s=2.0, away_s=5.0)
 
 
@@ -198,7 +200,7 @@ async def the_second_act_holds_on_what_the_first_one_left(hand: TestStack) -> No
     scenes = await play_second_act(await hand.addresses(), console)
     print_scenes(scenes, console)
     assert holds(scenes), screen.getvalue()
-    assert sum(scene.seconds for scene in scenes) < 20.0, screen.getvalue()
+    assert sum(scene.seconds for scene in scenes) < 100.0, screen.getvalue()
     assert all(title in screen.getvalue() for title, _ in SCENES)
 
 

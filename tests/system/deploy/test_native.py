@@ -76,7 +76,7 @@ def native(folder: Path) -> Iterator[Native]:
     leftovers.end(leftovers.find(stack.folder), patience=20)
 
 
-@pytest.mark.timeout(600)  # two whole starts
+@pytest.mark.timeout(900)  # two whole starts
 async def test_a_stack_lives_through_its_days(native: Native) -> None:
     first = await asyncio.to_thread(native.up)
     assert "Lockstep is ready." in first
@@ -88,7 +88,7 @@ async def test_a_stack_lives_through_its_days(native: Native) -> None:
 
     # What crashes comes back by itself; what was stopped stays stopped until it is started.
     native.run("kill", "web_app")
-    await until(lambda: native.ready("web_app"), 30, what="web_app is back")
+    await until(lambda: native.ready("web_app"), what="web_app is back")
     native.run("stop", "web_app", "postgres")
     assert not await native.ready("web_app")
     assert "not running" in native.run("status").stdout

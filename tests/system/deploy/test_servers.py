@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.stack.proxy import Proxy
 from tests.stack.servers import Database, Kafka, Postgres
+from tests.stack.waiting import PATIENCE_S
 from tests.system.conftest import Factory
 
 
@@ -30,7 +31,7 @@ async def read_all(bootstrap: str, topic: str) -> list[bytes | None]:
         partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
-        return [(await asyncio.wait_for(consumer.getone(), 10)).value for _ in range(end)]
+        return [(await asyncio.wait_for(consumer.getone(), PATIENCE_S)).value for _ in range(end)]
     finally:
         await consumer.stop()
 
@@ -64,7 +65,7 @@ async def test_what_the_broker_acknowledged_survives_its_death(new_kafka: Factor
 
 
 async def test_a_mistyped_topic_is_an_error_and_not_a_new_topic(kafka: Kafka) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, request_timeout_ms=1500)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, request_timeout_ms=5_000)
     await producer.start()
     try:
         with pytest.raises(Exception, match=r"(?i)topic|partition|metadata"):
@@ -100,24 +101,24 @@ async def test_a_proxy_stalls_delays_cuts_and_heals(new_proxy: Factory[Proxy]) -
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
         writer.write(b"one")
-        assert await asyncio.wait_for(reader.readexactly(3), 5) == b"one"
+        assert await asyncio.wait_for(reader.readexactly(3), PATIENCE_S) == b"one"
 
         proxy.stall()
         writer.write(b"two")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.readexactly(3), 0.3)
         proxy.resume()
-        assert await asyncio.wait_for(reader.readexactly(3), 5) == b"two"
+        assert await asyncio.wait_for(reader.readexactly(3), PATIENCE_S) == b"two"
 
         proxy.delay = 0.2
         begun = time.monotonic()
         writer.write(b"three")
-        assert await asyncio.wait_for(reader.readexactly(5), 5) == b"three"
+        assert await asyncio.wait_for(reader.readexactly(5), PATIENCE_S) == b"three"
         assert time.monotonic() - begun >= 0.4
 
         await proxy.cut()
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-            await asyncio.wait_for(reader.readexactly(1), 5)
+            await asyncio.wait_for(reader.readexactly(1), PATIENCE_S)
     finally:
         writer.close()
         server.close()
