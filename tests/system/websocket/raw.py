@@ -80,7 +80,7 @@ class RawClient:
         self,
         port: int,
         *,
-        timeout: float = 10.0,
+        timeout: float = 60.0,
         receive_buffer: int | None = None,
         source: str | None = None,
     ) -> None:
@@ -179,7 +179,7 @@ class RawClient:
         self._pending += chunk
 
 
-def wait_until(condition: object, timeout: float = 10.0, what: str = "") -> None:
+def wait_until(condition: object, timeout: float = 60.0, what: str = "") -> None:
     """Ask `condition()` until it is true; for tests that block. Raises TimeoutError."""
     assert callable(condition)
     deadline = time.monotonic() + timeout

@@ -65,7 +65,7 @@ def echo_process(*arguments: str, max_descriptors: int | None = None) -> Iterato
         assert process.poll() is None, f"the server ended with {process.returncode}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -118,7 +118,7 @@ class Running:
                 future.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)
-        return future.result(10)
+        return future.result(60)
 
     def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine in the server's loop."""
@@ -143,12 +143,12 @@ def running(application: Any, factory: Callable[[], Any] | None = None, **option
 
     thread = threading.Thread(target=lambda: uvloop.run(main()), name="websocket server")
     thread.start()
-    loop, server = started.result(10)
+    loop, server = started.result(60)
     try:
         yield Running(loop, server)
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
 
 
 def opened(server: Running, recorder: Recorder) -> WebSocketConnection:

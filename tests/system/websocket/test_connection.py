@@ -158,7 +158,7 @@ def test_a_reset_connection_is_1006() -> None:
 
 def test_a_peer_that_does_not_answer_our_close_is_aborted() -> None:
     recorder = Recorder()
-    with running(recorder, close_timeout=0.3) as server, RawClient(server.port) as client:
+    with running(recorder, close_timeout=1.5) as server, RawClient(server.port) as client:
         client.upgrade()
         connection = opened(server, recorder)
         server.call(lambda: connection.close(4006, "too slow"))
@@ -208,7 +208,7 @@ def test_a_peer_that_does_not_read_is_aborted_however_the_closing_began(last: by
 def test_a_half_open_peer_that_reads_within_the_time_gets_everything() -> None:
     recorder = Recorder()
     with (
-        running(recorder, close_timeout=4.0) as server,
+        running(recorder, close_timeout=30.0) as server,
         RawClient(server.port, receive_buffer=4096) as client,
     ):
         client.upgrade()

@@ -171,7 +171,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
 def test_the_connection_class_does_what_the_oracle_says_and_leaves_nothing() -> None:
     application = Watching()
-    with running(application, max_message=LIMIT, handshake_timeout=2.0) as server:
+    with running(application, max_message=LIMIT, handshake_timeout=30.0) as server:
         ConnectionMachine.server = server
         case = ConnectionMachine.TestCase
         case.settings = settings(

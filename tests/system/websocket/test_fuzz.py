@@ -27,6 +27,8 @@ from tests.unit.websocket.oracle import echo_answer
 MAX_MESSAGE = 2000
 STREAMS_PER_SEED = 150
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def some_text(source: random.Random) -> bytes:
     return "".join(source.choice("ab é中😀") for _ in range(source.choice([0, 1, 20, 200]))).encode()

@@ -153,7 +153,5 @@ def test_what_a_client_sent_ahead_does_not_swell_its_read_buffer() -> None:
         for client in flooding:
             client.socket.settimeout(30)
         # One of each of them was cut in the middle, so the streams cannot go on: their memory alone is looked at.
-        wait_until(
-            lambda: not any(client.unsent() for client in flooding), timeout=30.0, what="all was taken"
-        )
+        wait_until(lambda: not any(client.unsent() for client in flooding), what="all was taken")
         assert (echo.memory() - before) / len(flooding) < 300 * 1024
