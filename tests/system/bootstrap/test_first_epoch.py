@@ -11,6 +11,7 @@ from services.contract.generation import Generation
 from services.eventlog.epoch import current_generation, generations
 from services.eventlog.topics import admin_client
 from tests.stack.servers import Database, Kafka, Postgres
+from tests.stack.waiting import until
 from tests.system.bootstrap.conftest import Bootstrap
 from tests.system.conftest import Factory
 from tests.system.eventlog.writing import channel_in, messages, write
@@ -38,6 +39,16 @@ async def topic_settings(kafka: str, topic: str) -> dict[str, str]:
         [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     [(_, _, _, _, entries)] = answer.resources
     return {entry[0]: entry[1] for entry in entries}
+
+
+async def gone(kafka: str, *topics: str) -> None:
+    """Wait until the deletion of these has taken effect."""
+    async with admin_client(kafka) as admin:
+
+        async def deleted() -> bool:
+            return not set(topics) & set(await admin.list_topics())
+
+        await until(deleted, what=f"{topics} are gone")
 
 
 async def test_epoch_1_is_made_once_however_often_and_by_however_many(
@@ -75,6 +86,7 @@ async def test_epoch_1_is_made_once_however_often_and_by_however_many(
     # An epoch that an earlier release made lacks the topics of the moment: they are made, and nothing else changes.
     async with admin_client(broker.bootstrap) as admin:
         await admin.delete_topics(["sessions.1", "ephemeral.1"])
+    await gone(broker.bootstrap, "sessions.1", "ephemeral.1")
     code, said = await bootstrap(broker.bootstrap, database)
     assert code == 0, said
     async with admin_client(broker.bootstrap) as admin:
@@ -111,6 +123,7 @@ async def test_it_refuses_when_log_and_database_belong_to_different_histories(
     # A topic of the epoch is gone.
     async with admin_client(broker.bootstrap) as admin:
         await admin.delete_topics([generation.events_topic])
+    await gone(broker.bootstrap, generation.events_topic)
     code, said = await bootstrap(broker.bootstrap, ours)
     assert code == FATAL
     assert generation.events_topic in said
@@ -124,7 +137,7 @@ async def test_it_waits_for_the_servers_and_says_which_one_did_not_come(
     code, said = await bootstrap("127.0.0.1:9", database, bootstrap_wait_s="1")
     assert code == FATAL
     assert "no Kafka broker answers at 127.0.0.1:9" in said
-    code, said = await bootstrap(kafka.bootstrap, database, bootstrap_wait_s="1", database_port="9")
+    code, said = await bootstrap(kafka.bootstrap, database, bootstrap_wait_s="6", database_port="9")
     assert code == FATAL
     assert "PostgreSQL does not answer at 127.0.0.1:9" in said
 

@@ -6,6 +6,8 @@ import asyncio
 import random
 import time
 
+import pytest
+
 from services.contract.generation import Generation
 from services.eventlog.heads import Checkpoints, read_checkpoints
 from services.eventlog.probe import Probe
@@ -14,13 +16,15 @@ from services.eventlog.sequencer import Checkpoint, LastRecord, Sequencer
 from services.eventlog.topics import admin_client, create_topics, epoch_topics
 from tests.stack.process import Process
 from tests.stack.servers import Postgres
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
 from tests.system.checkpointer.conftest import Ground, NewCheckpointer
 from tests.system.conftest import Factory
 from tests.system.eventlog.test_replay import node, write_traffic
 from tests.system.eventlog.writing import channel_in, messages, whole_log, write
 
 FATAL = 70
+
+pytestmark = pytest.mark.timeout(900)
 
 
 async def ends_of(ground: Ground) -> dict[int, int]:
@@ -33,7 +37,7 @@ async def begins_of(ground: Ground) -> dict[int, int]:
         return await probe.begins(range(ground.generation.partitions))
 
 
-async def checkpoints_at_the_end(ground: Ground, timeout: float = 60) -> Checkpoints:
+async def checkpoints_at_the_end(ground: Ground, timeout: float = PATIENCE_S) -> Checkpoints:
     """Once the log is quiet, the checkpointer comes to its end."""
     ends = await ends_of(ground)
 
@@ -120,7 +124,12 @@ async def test_it_stays_behind_the_end_while_records_come(
     await process.start(60)
     writing = asyncio.create_task(write_traffic(ground.kafka.bootstrap, ground.generation, 6.0, seed=9))
     observed: list[tuple[int, int, int]] = []
-    while not writing.done():
+    while not writing.done() or {partition for partition, _, _ in observed} != {0, 1}:
+        if writing.done():  # slow as the machine is, nothing was written so far
+            await writing
+            writing = asyncio.create_task(
+                write_traffic(ground.kafka.bootstrap, ground.generation, 6.0, seed=10)
+            )
         found = await read_checkpoints(ground.kafka.bootstrap, ground.generation)
         ends = await ends_of(ground)
         for partition, (checkpoint, _) in found.items():
@@ -128,7 +137,6 @@ async def test_it_stays_behind_the_end_while_records_come(
                 observed.append((partition, checkpoint.watermark, ends[partition]))
     await writing
     log = await whole_log(ground.kafka.bootstrap, ground.generation)
-    assert {partition for partition, _, _ in observed} == {0, 1}
     for partition, watermark, end in observed:
         newest, last_folded = log[partition][end - 1], log[partition][watermark - 1]
         assert newest.appended - last_folded.appended >= lag
@@ -174,7 +182,7 @@ async def test_a_wiped_log_stops_it_loudly(ground: Ground, new_checkpointer: New
         checkpoint, _ = (await read_checkpoints(ground.kafka.bootstrap, ground.generation))[0]
         return checkpoint is not None and checkpoint.watermark == 50
 
-    await until(written, 60)
+    await until(written)
     async with admin_client(ground.kafka.bootstrap) as admin:
         await admin.delete_topics([ground.generation.events_topic])
     assert await process.wait(60) == FATAL
@@ -187,7 +195,7 @@ async def test_a_wiped_log_stops_it_loudly(ground: Ground, new_checkpointer: New
             await create_topics(admin, epoch_topics(ground.generation, 1)[:1])
             return True
 
-    await until(made_again, 20)
+    await until(made_again)
     process.spawn()
     assert await process.wait(60) == FATAL
     assert "wiped or truncated" in process.tail()
@@ -201,7 +209,7 @@ async def test_retention_follows_progress_and_deletes_nothing_that_is_needed(
     writing = asyncio.create_task(write_traffic(ground.kafka.bootstrap, ground.generation, 12.0, seed=21))
     persisted = {0: 0, 1: 0}
     starts = 0
-    while not writing.done():
+    while not writing.done() or starts < 2:
         # The persister is slower than the checkpointer; nodes start all the while.
         ends = await ends_of(ground)
         persisted = {p: max(persisted[p], ends[p] // 2) for p in persisted}
@@ -220,8 +228,7 @@ async def test_retention_follows_progress_and_deletes_nothing_that_is_needed(
             begins[p] == min(persisted[p] - 1, c.window_start) for p, (c, _) in found.items() if c is not None
         )
 
-    await until(deleted, 30, what="everything that nobody needs was deleted")
-    assert starts >= 2
+    await until(deleted, what="everything that nobody needs was deleted")
     # What is left is enough: for a node, and for the persister's own comparison with its last record.
     await node(ground.kafka.bootstrap, ground.generation)
     async with Replay(ground.kafka.bootstrap, ground.generation):
@@ -250,7 +257,7 @@ async def test_with_the_database_down_checkpoints_go_on_and_nothing_is_deleted(
     process: Process = new_checkpointer(database_port=str(gone.server.port))
     await process.start(60)
     await checkpoints_at_the_end(ground)
-    await until(lambda: "retention skipped" in process.tail(50_000), 30)
+    await until(lambda: "retention skipped" in process.tail(50_000))
     assert await begins_of(ground) == {0: 0, 1: 0}
     assert process.running
 
@@ -262,7 +269,7 @@ async def test_a_broker_that_restarts_is_waited_for(
     await process.start(60)
     await ground.kafka.process.crash()
     since = time.monotonic()
-    await until(lambda: time.monotonic() - since > 1.5, 5)
+    await until(lambda: time.monotonic() - since > 1.5)
     await ground.kafka.process.start(60)
     await write(ground.kafka.bootstrap, ground.generation, messages(50, [channel_in(p, 2) for p in (0, 1)]))
     await checkpoints_at_the_end(ground)

@@ -17,6 +17,7 @@ from services.contract.generation import Generation
 from services.eventlog.errors import AppendFailed, Overloaded
 from services.eventlog.sequencer import Kind, Sequencer
 from tests.stack.servers import Kafka
+from tests.stack.waiting import PATIENCE_S
 from tests.system.conftest import Factory
 from tests.system.eventlog.conftest import make_topics
 from tests.system.eventlog.stalling import produce_staller
@@ -144,7 +145,7 @@ async def test_a_stalled_produce_request_fails_all_behind_it_and_its_late_copies
         channel, other = channel_in(0), channel_in(3)
         batch = messages(40, [channel])
         appender = new_appender(
-            behind_proxy, generation, failures, request_timeout_ms=8_000, append_timeout_ms=2_000
+            behind_proxy, generation, failures, request_timeout_ms=20_000, append_timeout_ms=5_000
         )
         # A partition that was just made may refuse its first records for a while; that is not what is tested.
         await write(behind_proxy, generation, batch[:10])
@@ -154,12 +155,12 @@ async def test_a_stalled_produce_request_fails_all_behind_it_and_its_late_copies
             await known.append_to(appender)
             staller.arm()
             stalled = [m.append_to(appender) for m in batch[10:20]]
-            await asyncio.wait_for(staller.held.wait(), 5)
+            await asyncio.wait_for(staller.held.wait(), PATIENCE_S)
             waiting = [m.append_to(appender) for m in batch[20:30]]
             elsewhere = messages(1, [other])[0].append_to(appender)
             started = time.monotonic()
             outcomes = await asyncio.gather(*stalled, *waiting, elsewhere, return_exceptions=True)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15, "in its own time, and not when the request is given up"
             assert all(isinstance(outcome, AppendFailed) for outcome in outcomes)
             assert [failure.split(":")[0] for failure in failures] == [
                 f"{generation.events_topic}, partition {partition}" for partition in (0, 3)
@@ -168,7 +169,7 @@ async def test_a_stalled_produce_request_fails_all_behind_it_and_its_late_copies
             # They have new producer ids: the same appender goes on. Unacknowledged ones again, oldest first.
             await asyncio.gather(*(m.append_to(appender) for m in batch[10:]))
             staller.release()
-            await asyncio.wait_for(staller.delivered.wait(), 5)
+            await asyncio.wait_for(staller.delivered.wait(), PATIENCE_S)
             last = messages(1, [channel])[0]
             await last.append_to(appender)
         assert len(failures) == 2
@@ -176,7 +177,7 @@ async def test_a_stalled_produce_request_fails_all_behind_it_and_its_late_copies
         async def late_copies() -> int:
             return (await shown(behind_proxy, generation))[1]
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while await late_copies() < 20:
                 pass
         order, copies = await shown(behind_proxy, generation)
@@ -195,11 +196,11 @@ async def test_a_request_repeated_in_time_is_no_failure_and_leaves_no_copy(new_k
         async with new_appender(behind_proxy, generation, request_timeout_ms=1_000) as appender:
             staller.arm()
             futures = [m.append_to(appender) for m in batch[10:20]]
-            await asyncio.wait_for(staller.held.wait(), 5)
+            await asyncio.wait_for(staller.held.wait(), PATIENCE_S)
             futures += [m.append_to(appender) for m in batch[20:]]
             await asyncio.gather(*futures)
             staller.release()
-            await asyncio.wait_for(staller.delivered.wait(), 5)
+            await asyncio.wait_for(staller.delivered.wait(), PATIENCE_S)
         assert await shown(behind_proxy, generation) == ([m.id for m in batch], 0)
 
 
@@ -221,9 +222,9 @@ async def test_a_frozen_broker_fails_appends_in_time_and_is_used_again_when_it_t
             *(m.append_to(appender) for m in batch[10:20]), return_exceptions=True
         )
         assert all(isinstance(outcome, AppendFailed) for outcome in outcomes)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
         broker.process.thaw()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             rest = list(batch[10:])
             while rest:
                 outcomes = await asyncio.gather(
@@ -258,18 +259,18 @@ async def test_a_lane_that_ends_by_what_nobody_expects_fails_like_a_batch_and_is
 
             broken.setattr(AIOKafkaClient, "send", send)
             futures = [first.append_to(appender), second.append_to(appender)]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await handed_over.wait()
             if end == "cancelled":
                 [request] = [task for task in asyncio.all_tasks() if task.get_name().startswith("produce ")]
                 request.cancel()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 outcomes = await asyncio.gather(*futures, return_exceptions=True)
         assert all(isinstance(outcome, AppendFailed) for outcome in outcomes)
         assert len(failures) == 1
         assert ("a defect of the library" if end == "error" else "cancelled") in failures[0]
         assert appender.in_flight == 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await third.append_to(appender)
     stored = ids((await whole_log(kafka.bootstrap, generation))[0])
     assert stored[-1] == third.id

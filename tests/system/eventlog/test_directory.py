@@ -24,7 +24,7 @@ def member(version: int) -> MemberRecord:
 
 async def until_current(tail: DirectoryTail) -> list[DirectoryRecord]:
     since, records = time.monotonic(), []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while tail.proven_current() < since:
             records += await tail.batch(100)
     return records

@@ -129,7 +129,7 @@ async def test_once_it_was_current_it_never_begins_anew(ground: Ground) -> None:
                 await replay.batch(100)
 
         with pytest.raises(LogLost) as lost:
-            await asyncio.wait_for(read_on(), 30)
+            await asyncio.wait_for(read_on(), 60)
         assert not isinstance(lost.value, Overtaken)
 
 

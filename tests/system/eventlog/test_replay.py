@@ -51,13 +51,13 @@ async def _node(kafka: str, generation: Generation) -> Seen:
 
 
 async def write_traffic(kafka: str, generation: Generation, seconds: float, seed: int) -> None:
-    """New messages, copies near and far, other bodies under a used id, ids too old and too early."""
+    """New messages, copies near and far, other bodies under a used id, ids too old and too early; a hundred at least."""
     dice = random.Random(seed)
     channels = [channel_in(p) for p in range(generation.partitions) for _ in range(2)]
     sent: list[Message] = []
     until = time.monotonic() + seconds
     async with new_appender(kafka, generation) as appender:
-        while time.monotonic() < until:
+        while time.monotonic() < until or len(sent) < 100:
             now = time.time_ns() // 1_000_000
             for _ in range(dice.randint(1, 20)):
                 born = now + dice.choice((0, 0, 0, 0, -600, -2_000, 400, 3_000))

@@ -12,6 +12,7 @@ from services.contract.ids import new_entity_id, new_event_id
 from services.eventlog.appender import Appender
 from services.eventlog.records import LogRecord
 from services.eventlog.tail import Tail
+from tests.stack.waiting import PATIENCE_S
 
 
 class Message(NamedTuple):
@@ -65,7 +66,7 @@ async def write(kafka: str, generation: Generation, batch: list[Message]) -> Non
         await asyncio.gather(*(message.append_to(appender) for message in batch))
 
 
-async def until_current(tail: Tail, timeout: float = 20.0) -> dict[int, list[LogRecord]]:
+async def until_current(tail: Tail, timeout: float = PATIENCE_S) -> dict[int, list[LogRecord]]:
     """Everything up to an end that is proven later than this call."""
     since = time.monotonic()
     records: dict[int, list[LogRecord]] = {partition: [] for partition in tail.positions}

@@ -11,7 +11,7 @@ import asyncpg
 from services.contract.generation import Generation
 from tests.stack.lockstep import Stack
 from tests.stack.rawlog import Writers, dense, ends, folded, positions, stored, whole_log
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
 
 
 async def assert_agrees(stack: Stack, generation: Generation, timeout: float = 60.0) -> int:
@@ -39,7 +39,7 @@ async def events_stored(sql: asyncpg.Connection) -> int:
     return int(await sql.fetchval("select count(*) from events"))
 
 
-async def until_more_is_stored(sql: asyncpg.Connection, timeout: float = 30.0) -> None:
+async def until_more_is_stored(sql: asyncpg.Connection, timeout: float = PATIENCE_S) -> None:
     """Wait until an event is stored that was not yet when this was called."""
     before = await events_stored(sql)
 

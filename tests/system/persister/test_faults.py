@@ -100,7 +100,7 @@ async def test_another_event_under_a_number_stops_it_loudly(
         partition_of(channel, generation.partitions),
     )
     await append(producer, generation, channel, b'{"type":"mine"}')
-    assert await persister.wait(20) == EXIT_FATAL
+    assert await persister.wait() == EXIT_FATAL
     assert "disagree" in persister.tail()
     assert channel in persister.tail()
     assert await sql.fetchval("select count(*) from events") == before + 1
@@ -146,7 +146,7 @@ async def test_an_epoch_that_has_ended_is_not_written_to(
     await sql.execute("insert into generations (epoch, record) values ($1, '')", generation.epoch + 1)
     try:
         await append(producer, generation, new_entity_id("ch"), b'{"type":"too.late"}')
-        assert await persister.wait(30) == EXIT_FATAL
+        assert await persister.wait() == EXIT_FATAL
         assert await sql.fetchval("select count(*) from events") == before
     finally:
         await sql.execute("delete from generations where epoch = $1", generation.epoch + 1)
@@ -195,7 +195,7 @@ async def test_not_ready_while_the_database_is_away(log_stack: Stack, generation
     url = log_stack.health_url("persister")
 
     async def status(path: str = "/health/ready") -> int:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             return (await client.get(url + path)).status_code
 
     server = log_stack.postgres.process
@@ -205,7 +205,7 @@ async def test_not_ready_while_the_database_is_away(log_stack: Stack, generation
         async def not_ready() -> bool:
             return await status() == 503
 
-        await until(not_ready, 20, what="not ready")
+        await until(not_ready, what="not ready")
         assert await status("/health/live") == 200
     finally:
         await server.start()
@@ -213,7 +213,7 @@ async def test_not_ready_while_the_database_is_away(log_stack: Stack, generation
     async def ready() -> bool:
         return await status() == 200
 
-    await until(ready, 20, what="ready again")
+    await until(ready, what="ready again")
     await assert_agrees(log_stack, generation)
 
 
@@ -221,6 +221,6 @@ async def exit_status(process: Process) -> int:
     """Start it and wait until it has ended by itself."""
     process.spawn()
     try:
-        return await process.wait(30)
+        return await process.wait()
     finally:
         await process.destroy()

@@ -78,7 +78,7 @@ async def test_what_events_add_up_to_is_stored_and_nothing_of_what_was_deleted(
         head = await sql.fetchval("select head from channel_heads where channel_id = $1", channel)
         return bool(head == 400)
 
-    await until(stored, 60, what="all is stored")
+    await until(stored, what="all is stored")
     rows = await read_messages(sql, [(channel, seq) for seq in range(1, 401)])
     assert {seq: timeless(row) for (_, seq), row in rows.items()} == {
         seq: timeless(state) for seq, state in states.items()

@@ -214,7 +214,7 @@ async def test_counts_are_what_a_naive_recount_says(
         heads = dict(await sql.fetch("select channel_id, head from channel_heads"))
         return heads.get(channel) == naive.head and heads.get(stream) == told
 
-    await until(stored, 60, what="all is stored")
+    await until(stored, what="all is stored")
     async with reading(log_stack) as db:
         for user in people:
             (row,) = await repository.list_channels(db, user)

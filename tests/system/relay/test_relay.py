@@ -86,7 +86,8 @@ async def test_a_second_one_stands_by_and_takes_over(
     second = another(relay_stack, "second", port)
     try:
         await second.start()
-        assert await active(port) == {"directory": 0.0, "events": 0.0}
+        # Ready is said before each half has tried for the first time.
+        await until(lambda: _is(port, {"directory": 0.0, "events": 0.0}), what="it stands by")
         async with web_like(relay_stack.database, seed=4) as web:
             async with web.acting():
                 await until_more_is_stored(sql)
@@ -122,7 +123,7 @@ async def test_two_active_at_once_do_no_harm(
                 async def taken_over() -> bool:
                     return await active(port) == {"directory": 1.0, "events": 1.0}
 
-                await until(taken_over, 30, what="the second is active")
+                await until(taken_over, what="the second is active")
                 await until_more_is_stored(sql, 60)
                 first.thaw()
                 await until_more_is_stored(sql, 60)
@@ -151,7 +152,7 @@ async def test_each_half_alone(relay_stack: Stack, sql: asyncpg.Connection) -> N
                 async def done(half: str = half) -> bool:
                     return not await sql.fetchval("select exists (select from outbox where topic = $1)", half)
 
-                await until(done, 20, what=f"no {half} rows wait")
+                await until(done, what=f"no {half} rows wait")
                 if half == "directory":
                     assert await sql.fetchval("select exists (select from outbox where topic = 'events')")
             await assert_events_are_stored(sql, web)
@@ -170,7 +171,7 @@ async def test_an_epoch_that_has_ended_keeps_its_rows(
     try:
         await sql.execute("insert into outbox (topic, key) values ('directory', 'user:nobody')")
         await sql.execute("notify outbox")
-        assert await relay.wait(30) == EXIT_FATAL
+        assert await relay.wait() == EXIT_FATAL
         assert await sql.fetchval("select count(*) from outbox") == 1
     finally:
         await sql.execute("delete from generations where epoch = $1", generation.epoch + 1)
@@ -192,9 +193,9 @@ async def test_a_body_that_fits_nowhere_stops_only_its_channel(
     async def stored() -> bool:
         return bool(await sql.fetchval("select exists (select from events where channel_id = $1)", fine))
 
-    await until(stored, 20, what="the other channel's event is stored")
+    await until(stored, what="the other channel's event is stored")
     assert await sql.fetchval("select count(*) from outbox where channel_id = $1", stuck) == 1
-    assert stuck in relay_stack.processes["relay"].tail()
+    await until(lambda: stuck in relay_stack.processes["relay"].tail(20_000), what="it is logged")
     await sql.execute("delete from outbox where channel_id = $1", stuck)
 
 
@@ -210,9 +211,13 @@ def another(stack: Stack, name: str, port: int, *arguments: str) -> Process:
     )
 
 
+async def _is(port: int, expected: dict[str, float]) -> bool:
+    return await active(port) == expected
+
+
 async def active(port: int) -> dict[str, float]:
     """What a relay says of itself, by half."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         lines = (await client.get(f"http://127.0.0.1:{port}/metrics")).text.splitlines()
     prefix = 'lockstep_relay_active{half="'
     return {

@@ -49,10 +49,10 @@ async def test_rows_that_a_twin_has_removed_meanwhile_do_no_harm(
             return not await sql.fetchval("select exists (select from outbox where topic = 'directory')")
 
         try:
-            await until(lambda: robbed or relaying.done(), 30, what="the twin was faster")
+            await until(lambda: robbed or relaying.done(), what="the twin was faster")
             for _ in range(5):
                 await web.act()
-            await until(no_rows_wait, 30, what="the later rows were published")
+            await until(no_rows_wait, what="the later rows were published")
         finally:
             relaying.cancel()
             await asyncio.wait({relaying})
@@ -84,7 +84,7 @@ async def test_rows_that_stay_because_the_epoch_ended_meanwhile_end_the_relay(
             assert before > 0
             monkeypatch.setattr(DirectoryWriter, "publish", publish_as_the_epoch_ends)
             half = DirectoryHalf(database_settings(relay_stack), relay_stack.kafka.bootstrap, generation)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 with pytest.raises(WrongEpoch):
                     await half.run(lambda: None)
             assert await sql.fetchval("select count(*) from outbox where topic = 'directory'") == before
