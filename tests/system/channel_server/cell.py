@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from deploy.local.ports import free_ports
+from services.contract.codes import CLOSES
 from services.contract.directory import (
     ChannelRecord,
     DirectoryRecord,
@@ -37,7 +38,7 @@ from services.eventlog.directory import DirectoryWriter
 from services.eventlog.epoch import create_generation, current_generation
 from services.eventlog.errors import NoGeneration
 from tests.stack.process import Process
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
 
 SERVICE_TOKEN = "a-service-token-for-tests"
 WORKSPACE = new_entity_id("ws")
@@ -86,11 +87,16 @@ class Client:
             if frame["type"] == kind and all(frame.get(name) == value for name, value in fields.items())
         ]
 
-    async def frame(self, kind: str, timeout: float = 30.0, **fields: object) -> dict[str, Any]:
+    async def frame(self, kind: str, timeout: float = PATIENCE_S, **fields: object) -> dict[str, Any]:
         """The first frame of this type with these fields, as soon as it has come."""
         return (
             await until(lambda: self.by_type(kind, **fields), timeout, what=f"{kind} {fields}", every=0.005)
         )[0]
+
+    async def is_welcome(self) -> bool:
+        """Wait for what becomes of `connect`: `welcome`, or the end."""
+        await until(lambda: self.closed is not None or self.by_type("welcome"), what="welcome", every=0.005)
+        return bool(self.by_type("welcome"))
 
     def seqs(self, channel: str) -> list[int]:
         return [frame["seq"] for frame in self.by_type("event", channel=channel)]
@@ -105,11 +111,11 @@ class Client:
             later = self.by_type("opened", channel=channel)
             return (later[0]["head"],) if later else None
 
-        found = await until(head, 30.0, what=f"{channel} is open", every=0.005)
+        found = await until(head, what=f"{channel} is open", every=0.005)
         assert found is not None
         return found[0]
 
-    async def shown(self, channel: str, seq: int, timeout: float = 30.0) -> None:
+    async def shown(self, channel: str, seq: int, timeout: float = PATIENCE_S) -> None:
         """Wait until the event with this number has come."""
         await self.frame("event", timeout, channel=channel, seq=seq)
 
@@ -140,11 +146,11 @@ class Client:
             answers = (f for f in self.frames[before:] if f["type"] in ("ack", "refused") and f["id"] == id)
             return next(answers, None)
 
-        answered = await until(answer, 30.0, what=f"an answer to {id}", every=0.002)
+        answered = await until(answer, what=f"an answer to {id}", every=0.002)
         assert answered is not None
         return answered
 
-    async def end(self, timeout: float = 30.0) -> int:
+    async def end(self, timeout: float = PATIENCE_S) -> int:
         """Wait until the server has closed; gives the close code."""
         await asyncio.wait_for(asyncio.shield(self._reader), timeout)
         assert self.closed is not None
@@ -185,6 +191,7 @@ class Cell:
         self.directory = directory
         self.key = Ed25519PrivateKey.generate()
         self._clients: list[Client] = []
+        self._member_of: dict[str, set[str]] = {}
         self._processes: list[Process] = []
         self.secrets = folder / "secrets"
         self.secrets.mkdir(parents=True)
@@ -194,6 +201,10 @@ class Cell:
 
     async def publish(self, *records: DirectoryRecord) -> None:
         await self.directory.publish(records)
+        for record in records:
+            if isinstance(record, MemberRecord):
+                channels = self._member_of.setdefault(record.user_id, set())
+                (channels.add if record.member else channels.discard)(record.channel_id)
 
     async def publish_key(self) -> None:
         pem = self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -300,7 +311,8 @@ class Cell:
 
     async def open(self, node: Node, person: Person, **options: Any) -> Client:
         """A WebSocket, nothing said yet."""
-        socket = await connect(node.websocket, max_size=None, proxy=None, compression=None, **options)
+        patient = {"open_timeout": 60, **options}
+        socket = await connect(node.websocket, max_size=None, proxy=None, compression=None, **patient)
         client = Client(socket, person)
         self._clients.append(client)
         return client
@@ -313,13 +325,20 @@ class Cell:
         epoch: int | None = None,
         **options: Any,
     ) -> Client:
-        """Connected and welcomed."""
-        client = await self.open(node, person, **options)
+        """Connected and welcomed, and the channels that the person has been put into are open or closed as they are to
+        be: the node hears of what is published a moment later."""
         frame: dict[str, Any] = {"type": "connect", "token": self.token(person)}
         if resume is not None:
             frame["resume"] = {"epoch": epoch or self.generation.epoch, "channels": dict(resume)}
-        await client.socket.send(json.dumps(frame))
-        await client.frame("welcome")
+        while True:
+            client = await self.open(node, person, **options)
+            await client.socket.send(json.dumps(frame))
+            if await client.is_welcome():
+                break
+            assert client.closed == CLOSES["not_ready"].code, client.frames
+        for channel in self._member_of.get(person.id, ()):
+            if channel not in (resume or ()):
+                await client.opened(channel)
         return client
 
     async def close(self) -> None:

@@ -34,7 +34,7 @@ async def test_sends_under_way_when_the_broker_dies_end_up_stored_once_and_in_or
                 await asyncio.sleep(0.005)
 
         before = [asyncio.create_task(send(number, 25)) for number in range(4)]
-        await until(lambda: len(clients[0].by_type("ack")) >= 5, 30)
+        await until(lambda: len(clients[0].by_type("ack")) >= 5)
         await kafka.process.crash()
         await asyncio.gather(*before)
         # Either their sends have failed (and they are told to come back), or they were refused in time.
@@ -45,8 +45,8 @@ async def test_sends_under_way_when_the_broker_dies_end_up_stored_once_and_in_or
             if unanswered[number]:
                 assert await client.end(60) == 4008
         await kafka.process.start(60)
-        await until(lambda: _ready(one), 60)
-        await until(lambda: _ready(two), 60)
+        await until(lambda: _ready(one))
+        await until(lambda: _ready(two))
         again = [await cell.connect(two, person, {channel: 0}) for person in people]
         for number, client in enumerate(again):
             acked = {frame["id"] for frame in clients[number].by_type("ack")}

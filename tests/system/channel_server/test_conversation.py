@@ -178,7 +178,8 @@ async def test_a_copy_at_another_node_of_what_is_stored_is_acknowledged_after_th
     await bobs.frame("closed", channel=channel)
     record = cell.channel_record(channel, archived=True)
     await cell.publish(record)
-    anns, bobs = await cell.connect(two, ann), await cell.connect(two, bob)
+    anns, bobs = await cell.connect(two, ann), await cell.connect(two, bob, {channel: 2})
+    await bobs.frame("closed", channel=channel)
     # Once the news is here for certain, something new is refused for good ...
     news = directory_at(record.key, record.version)
     assert (await anns.say(channel, "new", directory_at=news))["code"] == "archived"

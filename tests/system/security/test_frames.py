@@ -121,7 +121,11 @@ async def scene(fortress: Stack, http: httpx.AsyncClient) -> AsyncIterator[Scene
         ("stranger", stranger), ("outsider", outsider), ("admin", admin), ("removed", removed),
     ):  # fmt: skip
         attackers[who] = person, await person.new_channel("private")
+    await fortress.told()
     inside = await welcomed(fortress, owner)
+    for channel in hidden.values():  # what was done to them so far has come once something later has
+        await inside.opened(channel)
+        await inside.shown(channel, (await inside.say(channel, "so far"))["seq"])
     yield Scene(owner, inside, hidden, attackers, {"ch": [*hidden.values()], "usr": [owner.id, member.id]})
     await inside.close()
 

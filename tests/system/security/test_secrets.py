@@ -16,7 +16,7 @@ import httpx
 from services.contract.ids import new_event_id
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
-from tests.system.security.visitors import opened
+from tests.system.security.visitors import opened, welcomed_with
 from tests.system.web_app.people import ok, unique
 
 TEXT = "what is said in a channel, 47110815"
@@ -90,15 +90,15 @@ async def everything_with_a_secret(stack: Stack, http: httpx.AsyncClient) -> dic
     realtime = ok(await http.post("/v1/realtime", headers=headers))["token"]
     used["the realtime token"] = realtime
     for said in (realtime, realtime[:-20] + "A" * 20, used["the access token"]):
-        client = await opened(stack)
-        await client.socket.send(json.dumps({"type": "connect", "token": said}))
         if said == realtime:
-            await client.frame("welcome")
+            client = await welcomed_with(stack, said)
             assert (await client.say(general["id"], TEXT))["type"] == "ack"
             await client.socket.send(json.dumps({"type": "send", "text": TEXT, "channel": 1}))
             await client.frame("error")
             await client.close()
         else:
+            client = await opened(stack)
+            await client.socket.send(json.dumps({"type": "connect", "token": said}))
             await client.end()
     used["a tampered realtime token"] = realtime[:-20] + "A" * 20
     ok(await http.get(f"/v1/channels/{general['id']}/events?at_least={posted['seq'] + 1}", headers=headers))
@@ -165,12 +165,13 @@ async def test_no_secret_is_ever_logged(fortress: Stack) -> None:
             assert answer.status_code == 503, answer.text
         finally:
             await fortress.postgres.process.start()
+            for process in fortress.processes.values():  # others come after this test
+                await process.wait_ready()
         await until(
             lambda: (
                 b"log_in" in (fortress.folder / "web_app.log").read_bytes()
                 or b"/v1/auth/login" in (fortress.folder / "web_app.log").read_bytes()
             ),
-            10,
         )
         metrics = {
             name: (await http.get(f"{fortress.health_url(name)}/metrics")).text for name in fortress.processes
@@ -203,7 +204,7 @@ async def test_the_search_would_find_what_is_logged(fortress: Stack) -> None:
     marker = "marker-" + new_event_id()
     async with httpx.AsyncClient(base_url=fortress.web_url, timeout=30, trust_env=False) as http:
         await http.get("/v1/me", headers={"x-request-id": marker})
-    await until(lambda: any(marker.encode() in path.read_bytes() for path in written(fortress)), 10)
+    await until(lambda: any(marker.encode() in path.read_bytes() for path in written(fortress)))
     levels = {
         json.loads(line)["level"]
         for path in written(fortress)

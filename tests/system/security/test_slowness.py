@@ -18,7 +18,7 @@ from starlette.routing import Route
 from services.runtime.admin import serving
 from services.runtime.prompt import REQUEST_SECONDS
 
-SECONDS = 0.6
+SECONDS = 1.2
 
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 
@@ -49,11 +49,11 @@ async def talking(port: int) -> AsyncIterator[Slow]:
 
 
 async def drip(to: Slow, first: bytes, drop: bytes) -> bytes:
-    """Send `first` and then a drop ten times a second; gives what came back when the server had closed."""
+    """Send `first` and then a drop again and again; gives what came back when the server had closed."""
     reader, writer = to
     writer.write(first)
     answer = asyncio.create_task(reader.read())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not answer.done():
             with contextlib.suppress(ConnectionError):
                 writer.write(drop)
@@ -90,7 +90,7 @@ async def test_a_further_request_of_a_connection_has_the_same_bound(port: int) -
 
 
 async def test_a_slow_answer_and_a_pause_between_requests_are_nobodys_fault(port: int) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as http:
         assert (await http.get("/thoughtful")).text == "done"
         assert (await http.post("/echo", content=b"again")).text == "again"
         await asyncio.sleep(2 * SECONDS)  # what must not be ended in this time is the connection
@@ -102,11 +102,13 @@ async def test_many_slow_ones_hinder_nobody(port: int) -> None:
         for _ in range(200):
             reader, writer = await owned.enter_async_context(talking(port))
             writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60
+        ) as http:
             started = time.monotonic()
             assert (await http.post("/echo", content=b"through")).text == "through"
-            assert time.monotonic() - started < 5
-        async with asyncio.timeout(20):
+            assert time.monotonic() - started < 20
+        async with asyncio.timeout(60):
             assert b"200" not in await reader.read()
 
 

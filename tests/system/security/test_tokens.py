@@ -24,7 +24,7 @@ from tests.stack.lockstep import Stack
 from tests.stack.servers import Kafka
 from tests.stack.waiting import until
 from tests.system.channel_server.cell import Client, new_cell
-from tests.system.security.visitors import opened
+from tests.system.security.visitors import opened, welcomed_with
 from tests.system.web_app.conftest import Web
 from tests.system.web_app.people import Person, join, ok, refused, sign_up
 from tests.unit.security.forged import Real, forged, strangely_named
@@ -61,8 +61,7 @@ async def verdict(fortress: Stack, token: str) -> str:
     """`welcome`, or the name of the close code."""
     client = await knock(fortress, token)
     try:
-        await until(lambda: client.closed is not None or client.by_type("welcome"), 30)
-        if client.by_type("welcome"):
+        if await client.is_welcome():
             return "welcome"
         return next(name for name, close in CLOSES.items() if close.code == client.closed)
     finally:
@@ -97,7 +96,7 @@ async def test_the_service_token_is_nobody(web: Web, secrets_dir: Path) -> None:
 async def test_no_forged_token_opens_a_websocket(fortress: Stack, http: httpx.AsyncClient) -> None:
     person = await sign_up(http)
     made = await real(person, fortress.secrets_dir, "realtime")
-    assert await verdict(fortress, made.signed()) == "welcome"
+    await (await welcomed_with(fortress, made.signed())).close()
     tokens = forged(made)
     tokens |= {
         "an access token": person.tokens["access_token"],
@@ -132,8 +131,7 @@ async def test_a_session_that_has_ended_is_out_and_stays_out(
     clients = {}
     for person in (leaving, dismissed, robbed):
         token = ok(await person.post("/v1/realtime"))["token"]
-        clients[person.id] = await knock(fortress, token), token
-        await clients[person.id][0].frame("welcome")
+        clients[person.id] = await welcomed_with(fortress, token), token
     assert (await leaving.post("/v1/auth/logout")).status_code == 204
     ok(await owner.post(f"/v1/users/{dismissed.id}/deactivate"))
     stolen = robbed.tokens["refresh_token"]
@@ -157,10 +155,10 @@ async def test_the_tokens_of_a_retired_key_open_nothing(kafka: Kafka, folder: Pa
         async def refused_at_last() -> bool:
             client = await cell.open(node, ann)
             await client.socket.send(json.dumps({"type": "connect", "token": cell.token(ann)}))
-            await until(lambda: client.closed is not None or client.by_type("welcome"), 10)
+            await client.is_welcome()
             return client.closed == CLOSES["unauthenticated"].code
 
-        await until(refused_at_last, 10)
+        await until(refused_at_last)
 
 
 # --- the internal API ---------------------------------------------------------------------------------------------
