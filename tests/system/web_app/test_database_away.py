@@ -51,15 +51,15 @@ async def test_stopped_and_started(new_web: NewWeb, own_database: Database, own_
     body = {"workspace_slug": owner.workspace_slug, "email": owner.email, "password": PASSWORD}
     refused(await owner.http.post("/v1/auth/login", json=body), "database_unavailable")
     refused(await owner.post("/v1/channels", {"kind": "public", "name": "x"}), "database_unavailable")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
     async def not_ready() -> bool:
         return not await ready(web)
 
-    await until(not_ready, 15)
+    await until(not_ready)
     assert (await web.http.get("/health/live")).status_code == 200
     await own_postgres.process.start()
-    await until(lambda: ready(web), 15)
+    await until(lambda: ready(web))
     assert await works(owner)
 
 
@@ -85,18 +85,18 @@ async def test_silent(new_web: NewWeb, own_database: Database, own_postgres: Pos
     try:
         started = time.monotonic()
         refused(await owner.get("/v1/me"), "database_unavailable")
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30
 
         async def refused_at_once() -> bool:
             before = time.monotonic()
             refused(await owner.get("/v1/me"), "database_unavailable")
             return time.monotonic() - before < 0.5
 
-        await until(refused_at_once, 15)
+        await until(refused_at_once)
     finally:
         for process in frozen:
             process.resume()
-    await until(lambda: works(owner), 15)
+    await until(lambda: works(owner))
 
 
 async def test_an_event_loop_that_stood_still_is_not_a_silent_database(web: Web, owner: Person) -> None:
@@ -131,5 +131,5 @@ async def test_started_before_the_database(
     body = {"workspace_slug": "abc", "email": "a@example.com", "password": PASSWORD}
     refused(await web.http.post("/v1/auth/login", json=body), "database_unavailable")
     await own_postgres.process.start()
-    await until(lambda: ready(web), 15)
+    await until(lambda: ready(web))
     ok(await (await sign_up(web.http)).get("/v1/me"))

@@ -19,6 +19,7 @@ from services.contract.events import (
 )
 from services.contract.ids import new_event_id
 from services.projection import MAX_EMOJI
+from tests.stack.waiting import until
 from tests.system.web_app.conftest import NewWeb, Web, addresses
 from tests.system.web_app.nodes import Log, Node
 from tests.system.web_app.people import Person, join, ok, refused
@@ -398,8 +399,11 @@ async def test_what_is_due_goes_into_the_outbox_once_however_many_work_on_it(
 
 async def test_the_worker_posts_what_is_due(owner: Person, channel: str, sql: asyncpg.Connection) -> None:
     made = ok(await owner.post(f"/v1/channels/{channel}/scheduled", {"text": "now", "send_at": 0}), 201)
-    deadline = time.monotonic() + 10
-    while any(each["id"] == made["id"] for each in ok(await owner.get("/v1/me/scheduled"))["items"]):
-        assert time.monotonic() < deadline, "it was never posted"
+
+    async def posted() -> bool:
+        waiting = ok(await owner.get("/v1/me/scheduled"))["items"]
+        return made["id"] not in [each["id"] for each in waiting]
+
+    await until(posted, what="it is posted")
     events = [event for _, event in await events_of(sql, channel) if event["type"] == "message.posted"]
     assert events == [{"type": "message.posted", "text": "now"}]

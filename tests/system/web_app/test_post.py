@@ -108,7 +108,7 @@ async def test_with_no_node_it_is_unavailable_quickly_and_may_be_repeated(new_we
     started = time.monotonic()
     told = refused(await path.person.post(path.messages, {"text": "x"}), "no_channel_server")
     assert told["retry_after_ms"] > 0
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 async def test_an_answer_that_is_lost_does_not_double_the_message(

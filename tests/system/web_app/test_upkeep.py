@@ -61,6 +61,6 @@ async def test_a_defect_of_the_upkeep_is_not_survived(
     async def not_running() -> bool:
         return bool((await web.http.get("/health/ready")).json().get("reason") == "not running")
 
-    await until(not_running, 15)
+    await until(not_running)
     with pytest.raises(ProgrammingError):
         await web.app.state.upkeep.failed()

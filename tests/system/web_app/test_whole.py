@@ -46,7 +46,7 @@ async def test_what_is_done_by_rest_becomes_history_in_its_order(stack: Stack) -
             events = await history(owner, channel)
             return events if events and events[-1]["event"]["type"] == "channel.archived" else []
 
-        events = await until(archived, 30, what="the relay and the persister have told everything")
+        events = await until(archived, what="the relay and the persister have told everything")
         told = [each["event"]["type"] for each in events if each["id"] != key]
         assert told == [
             "channel.created",
