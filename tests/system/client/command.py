@@ -12,7 +12,7 @@ import re
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 from client.cli.errors import CommandFailed
 from client.cli.main import app
 from client.errors import LockstepError
-from tests.stack.waiting import until
+from tests.stack.lockstep import Stack
+from tests.stack.waiting import PATIENCE_S, until
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]|\r")
 
@@ -53,7 +54,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
 
-    async def shows(self, wanted: str, timeout: float = 30.0) -> None:
+    async def shows(self, wanted: str, timeout: float = PATIENCE_S) -> None:
         """Wait until this has been written."""
         await until(
             lambda: wanted in self.text, timeout, what=f"{wanted!r} on the terminal: …{self.text[-600:]}"
@@ -61,9 +62,10 @@ class Terminal:
 
 
 class Command:
-    """The command with a configuration folder of its own."""
+    """The command with a configuration folder of its own. `stack`: the Lockstep at `url`, to wait for."""
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, stack: Stack | None = None) -> None:
+        self._stack = stack
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -74,6 +76,16 @@ class Command:
             "COLUMNS": "100",
             "PYTHONPATH": os.getcwd(),
         }
+
+    async def told(self) -> None:
+        """Wait until everybody can know what was done by REST so far."""
+        if self._stack is not None:
+            await self._stack.told()
+
+    async def stored(self) -> None:
+        """Wait until what was said so far is in history."""
+        if self._stack is not None:
+            await self._stack.stored()
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "client.cli.main", *arguments]
@@ -87,7 +99,7 @@ class Command:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 60.0) -> Result:
+    async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 120.0) -> Result:
         process = await self._spawn(arguments)
         try:
             async with asyncio.timeout(timeout):
@@ -99,6 +111,18 @@ class Command:
         assert process.returncode is not None
         assert b"Traceback" not in err, err.decode()
         return Result(process.returncode, out.decode(), err.decode())
+
+    async def at_last(self, words: str, *arguments: str) -> Result:
+        """Run it until these words are in what it says: the servers hear of the news one after another."""
+        result = Result(0, "", "")
+
+        async def said() -> bool:
+            nonlocal result
+            result = await self(*arguments)
+            return words in result.out + result.err
+
+        await until(said, what=f"{words!r} in what {' '.join(arguments)} says", every=0.5)
+        return result
 
     async def ok(self, *arguments: str, stdin: str = "") -> Result:
         """Run it; it must succeed."""
@@ -168,7 +192,7 @@ class HereCommand(Command):
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 60.0) -> Result:
+    async def __call__(self, *arguments: str, stdin: str | bytes = "", timeout: float = 120.0) -> Result:
         def invoke() -> Result:
             done = CliRunner().invoke(app, arguments, input=stdin, env=self.environment, prog_name="lockstep")
             if done.exception is not None and not isinstance(
@@ -179,3 +203,25 @@ class HereCommand(Command):
 
         async with asyncio.timeout(timeout):
             return await asyncio.to_thread(invoke)
+
+
+async def _line_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        return (await process.stdout.readline()).decode()
+
+
+async def next_line(process: asyncio.subprocess.Process) -> str:
+    """The next one that is no answer to `hears`."""
+    while "are you there?" in (line := await _line_of(process)):
+        pass
+    return line
+
+
+async def hears(process: asyncio.subprocess.Process, say: Callable[[], Awaitable[object]]) -> None:
+    """Say something until it comes out there: from then on nothing is missed."""
+    first = asyncio.create_task(_line_of(process))
+    while not first.done():
+        await say()
+        await asyncio.wait({first}, timeout=1.0)
+    assert "are you there?" in await first

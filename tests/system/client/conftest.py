@@ -21,7 +21,7 @@ async def own_stack(session_folder: Path) -> AsyncIterator[Stack]:
         "LOCKSTEP_RING_BYTES": "2000000",
         "LOCKSTEP_CONNECTION_RATE": "5000",
         "LOCKSTEP_USER_RATE": "5000",
-        "LOCKSTEP_HEARTBEAT_SECONDS": "2",
+        "LOCKSTEP_HEARTBEAT_SECONDS": "4",
     }
     async with lockstep_stack(session_folder / "client", environment=environment) as running:
         yield running

@@ -22,7 +22,7 @@ import pytest
 _BLOCK: Final = re.compile(r"^```([a-z ]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ANSWERS: Final = {"sh": "json", "python": "text"}
 _MARK: Final = "-- end of block --"
-_WITHIN_S: Final = 60.0
+_WITHIN_S: Final = 240.0
 
 _SECRET: Final = frozenset(
     {"access_token", "refresh_token", "token", "link", "directory_at", "slug", "first_heartbeat_ms", "nodes", "request_id"}

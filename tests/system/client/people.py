@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from client import LockstepClient, MemoryTokens, RestClient
 from tests.stack.lockstep import Stack
+from tests.stack.waiting import until
 
 PASSWORD = "correct horse battery staple"
 
@@ -28,7 +29,7 @@ class Someone:
 
 
 async def owner(stack: Stack) -> Someone:
-    """Somebody with a new workspace."""
+    """Somebody with a new workspace, of which everything has been told."""
     slug = f"client-{next(_numbers)}"
     rest = RestClient(stack.web_url, MemoryTokens())
     login = await rest.sign_up(
@@ -38,16 +39,23 @@ async def owner(stack: Stack) -> Someone:
         email="ada@example.com",
         password=PASSWORD,
     )
+    await stack.told()
     return Someone(rest, login.user.id, slug, "ada@example.com")
 
 
 async def joined(stack: Stack, host: Someone, name: str) -> Someone:
-    """Somebody else in the workspace of `host`."""
+    """Somebody else in the workspace of `host`, of whom everything has been told."""
     email = f"{name.lower()}@example.com"
     invited = await host.rest.invite(email)
     rest = RestClient(stack.web_url, MemoryTokens())
     login = await rest.accept_invite(token=invited.token, name=name, password=PASSWORD)
+    await stack.told()
     return Someone(rest, login.user.id, host.slug, email)
+
+
+async def in_channel(channel: str, *clients: LockstepClient) -> None:
+    """Wait until each of these connected clients sees the channel."""
+    await until(lambda: all(channel in client.cursors for client in clients), what="everybody is in it")
 
 
 async def quiet(rest: RestClient, channel: str, head: int) -> None:

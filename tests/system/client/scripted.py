@@ -16,6 +16,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from client import LockstepClient, MemoryTokens, Realtime, Tokens
 from services.contract import frames
 from services.contract.events import MessagePosted, encode_event
+from tests.stack.waiting import PATIENCE_S
 
 F = TypeVar("F", bound=frames.ClientFrame)
 
@@ -50,9 +51,9 @@ class Peer:
         self.done = asyncio.Event()
 
     async def receive(self, kind: type[F]) -> F:
-        """The next frame of this kind within five seconds; pings are answered and passed over."""
+        """The next frame of this kind; pings are answered and passed over."""
         while True:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 frame = frames.decode_client_frame(await self.socket.recv())
             if isinstance(frame, kind):
                 return frame
@@ -111,8 +112,8 @@ class Node:
         return f"ws://127.0.0.1:{self.port}/v1/websocket"
 
     async def peer(self) -> Peer:
-        """The next connection, within ten seconds."""
-        async with asyncio.timeout(10):
+        """The next connection."""
+        async with asyncio.timeout(PATIENCE_S):
             return await self.peers.get()
 
     async def handle(self, socket: ServerConnection) -> None:
@@ -191,10 +192,10 @@ async def connected(
 
 
 async def seqs(chat: LockstepClient, count: int, channel: str = C) -> list[int]:
-    """The seqs of the next `count` numbered events of a channel, within ten seconds."""
+    """The seqs of the next `count` numbered events of a channel."""
     found: list[int] = []
     events = chat.events()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(found) < count:
             shown = await anext(events)
             seq = getattr(shown, "seq", None)

@@ -5,47 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.stack.lockstep import Stack
-from tests.system.client.command import Command
+from tests.system.client.command import Command, hears, next_line
 from tests.system.client.test_command import invited, signed_up
 
 
 @pytest.fixture
 def command(breakable: Stack, tmp_path: Path) -> Command:
-    return Command(tmp_path, breakable.web_url)
-
-
-async def line_of(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        return (await process.stdout.readline()).decode()
-
-
-async def next_line(process: asyncio.subprocess.Process) -> str:
-    """The next one that is no answer to `hears`."""
-    while "are you there?" in (line := await line_of(process)):
-        pass
-    return line
-
-
-async def hears(process: asyncio.subprocess.Process, say: Callable[[], Awaitable[object]]) -> None:
-    """Say something until it comes out there: from then on nothing is missed."""
-    first = asyncio.create_task(line_of(process))
-    while not first.done():
-        await say()
-        await asyncio.wait({first}, timeout=1.0)
-    assert "are you there?" in await first
+    return Command(tmp_path, breakable.web_url, breakable)
 
 
 async def test_tail_and_chat_begin_while_the_web_app_is_down(breakable: Stack, command: Command) -> None:
     await signed_up(command)
     grace = await invited(command, "Grace Hopper")
     await command.ok(*grace, "channels", "join", "general")
+    await command.told()
     for who in ((), grace):  # a token and the names are kept from here on
         await command.ok(*who, "chat", "general", stdin="before")
     for name in ("web_app", "persister"):
@@ -73,7 +51,7 @@ async def test_tail_and_chat_begin_while_the_web_app_is_down(breakable: Stack, c
             assert f"#general {name}: {text}" in line_for_people, line_for_people
         for process in (tail, everything):
             process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 assert await process.communicate() == (b"", b"")
             assert process.returncode == 130
 

@@ -12,8 +12,10 @@ import pytest
 
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
-from tests.system.client.command import Command
+from tests.system.client.command import Command, hears, next_line
 from tests.system.client.people import PASSWORD
+
+pytestmark = pytest.mark.timeout(900)
 
 _numbers = itertools.count(1)
 
@@ -32,6 +34,7 @@ async def signed_up(command: Command) -> str:
         "--password-stdin",
     )
     await command.ok(*arguments, stdin=PASSWORD)
+    await command.told()
     return slug
 
 
@@ -43,12 +46,13 @@ async def invited(command: Command, name: str) -> tuple[str, str]:
     # One in 64 tokens begins with a hyphen.
     options = ("--name", name, "--password-stdin", "--", token)
     await command.ok(*profile, "accept-invite", *options, stdin=PASSWORD)
+    await command.told()
     return profile
 
 
 @pytest.fixture
 def command(stack: Stack, tmp_path: Path) -> Command:
-    return Command(tmp_path, stack.web_url)
+    return Command(tmp_path, stack.web_url, stack)
 
 
 async def test_from_signing_up_to_logging_out(command: Command, stack: Stack) -> None:
@@ -57,10 +61,12 @@ async def test_from_signing_up_to_logging_out(command: Command, stack: Stack) ->
     assert f"Ada Lovelace <ada@example.com>, owner of {slug}" in who.out
     assert (await command.ok("whoami", "--json")).json[0]["url"] == stack.web_url
     await command.ok("channels", "create", "engine-room", "--topic", "Cards, cogs and carries")
+    await command.told()
     listed = await command.ok("channels")
     assert "#general" in listed.out
     assert "Cards, cogs and carries" in listed.out
     assert (await command.ok("send", "engine-room", "Hello,", "world")).out.startswith("#engine-room ")
+    await command.stored()
     assert "Ada Lovelace: Hello, world" in (await command.ok("history", "#Engine-Room")).out
     await command.ok("logout")
     refused = await command("whoami")
@@ -82,19 +88,22 @@ async def test_people_and_channels(command: Command) -> None:
         "Added to #secret: Grace Hopper." in (await command.ok("channels", "invite", "secret", "grace")).out
     )
     assert "Grace Hopper" in (await command.ok("channels", "members", "secret")).out
+    await command.told()
     await command.ok(*grace, "send", "secret", "thank you")
     await command.ok("channels", "remove", "secret", "grace@example.com")
     assert (await command(*grace, "send", "secret", "am I still here?")).code == 1
     await command.ok(*grace, "channels", "leave", "general")
     assert (await command(*grace, "send", "general", "hello")).err.strip().endswith("lets you in.")
     await command.ok(*grace, "channels", "join", "general")
+    await command.told()
     await command.ok(*grace, "send", "general", "hello")
     await command.ok("channels", "rename", "general", "lobby")
     await command.ok("channels", "topic", "lobby", "come in")
     await command.ok("channels", "archive", "lobby")
-    assert "archived" in (await command("send", "lobby", "too late")).err
+    await command.at_last("archived", "send", "lobby", "too late")
     await command.ok("channels", "unarchive", "lobby")
     await command.ok(*grace, "channels", "leave", "lobby")
+    await command.told()
     words = (await command.ok("history", "lobby")).out
     for happened in (
         "Grace Hopper joined",
@@ -104,7 +113,12 @@ async def test_people_and_channels(command: Command) -> None:
         "left",
     ):
         assert happened in words, words
-    await command.ok("send", "@grace", "just between us")
+
+    async def sent() -> bool:
+        return (await command("send", "@grace", "just between us")).code == 0
+
+    await until(sent, what="the nodes have heard of the direct channel", every=0.5)
+    await command.stored()
     assert "Ada Lovelace: just between us" in (await command.ok(*grace, "history", "@Ada Lovelace")).out
 
 
@@ -114,6 +128,7 @@ async def test_history_in_parts_for_scripts(command: Command) -> None:
     sent = (await command.ok("send", "general", "--lines", "--json", stdin=lines)).json
     first = sent[0]["seq"]
     assert [each["seq"] for each in sent] == list(range(first, first + 7))
+    await command.stored()
 
     async def seqs(*options: str) -> list[int]:
         return [each["seq"] for each in (await command.ok("history", "general", "--json", *options)).json]
@@ -131,6 +146,7 @@ async def test_text_comes_out_as_it_went_in(command: Command) -> None:
     await signed_up(command)
     text = "שלום, 日本語 😀 é e\u0301\nsecond line\ttab"
     await command.ok("send", "general", "-", stdin=text + "\n")
+    await command.stored()
     event = (await command.ok("history", "general", "--json", "-n", "1")).json[0]
     assert event["event"]["text"] == text
     bad = await command("send", "general", stdin=b"\xff\xfe")
@@ -169,6 +185,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 async def test_tail_prints_what_happens_as_json(command: Command) -> None:
     await signed_up(command)
     await command.ok("send", "general", "before")
+    await command.stored()
     async with command.piped("tail", "general", "--json", "--after", "0") as tail:
         assert tail.stdout is not None
         for wanted in ("channel.created", "members.added", "message.posted"):
@@ -183,6 +200,7 @@ async def test_tail_prints_what_happens_as_json(command: Command) -> None:
             assert await tail.wait() == 130
         assert tail.stderr is not None
         assert await tail.stderr.read() == b""
+    await command.stored()
     assert len((await command.ok("tail", "general", "--after", "0", "--count", "2")).out.splitlines()) == 2
 
 
@@ -236,10 +254,12 @@ async def test_what_one_may_not_do_is_said(command: Command) -> None:
 async def test_chat_through_a_pipe_sends_each_line_and_ends(command: Command) -> None:
     await signed_up(command)
     await command.ok("send", "general", "before")
+    await command.stored()
     result = await command.ok("chat", "general", stdin="first\n\n//slashed\n/who\nsecond")
     for wanted in ("before", "Ada Lovelace: first", "Ada Lovelace: /slashed", "Ada Lovelace: second"):
         assert wanted in result.out
     assert "\x1b" not in result.out
+    await command.stored()
     texts = [each["event"].get("text") for each in (await command.ok("history", "general", "--json")).json]
     assert texts[-3:] == ["first", "/slashed", "second"]
 
@@ -265,7 +285,7 @@ async def test_two_people_chat_on_their_terminals(command: Command) -> None:
             await ada.shows("— Ada Lovelace")
             return "— Ada Lovelace (active), Grace Hopper (active)" in ada.text
 
-        await until(both_are_there, 30, every=0.5)
+        await until(both_are_there, every=0.5)
         await command.ok("channels", "remove", "general", "grace")
         async with asyncio.timeout(60):
             assert await hopper.process.wait() == 1
@@ -277,9 +297,10 @@ async def test_two_people_chat_on_their_terminals(command: Command) -> None:
 
 async def test_chat_survives_everything_and_says_so(breakable: Stack, tmp_path: Path) -> None:
     """Its node dies, then the other one, and the web app is away: what was typed is sent all the same."""
-    command = Command(tmp_path, breakable.web_url)
+    command = Command(tmp_path, breakable.web_url, breakable)
     await signed_up(command)
     await command.ok("send", "general", "before")
+    await command.stored()
     async with command.terminal("chat", "general") as chat:
         await chat.shows("Ada Lovelace: before")
         await breakable.processes["web_app"].crash()
@@ -297,6 +318,7 @@ async def test_chat_survives_everything_and_says_so(breakable: Stack, tmp_path: 
         assert (await command.ok("send", "general", "the web app is away")).out.startswith("#general ")
         await chat.shows("Ada Lovelace: the web app is away")
     await breakable.start("web_app", "node-1")
+    await command.stored()
     history = (await command.ok("history", "general", "--json", "-n", "3")).json
     assert [each["event"]["text"] for each in history] == ["before", "are you there?", "the web app is away"]
 
@@ -305,17 +327,17 @@ async def test_what_tail_records_can_be_judged(command: Command, tmp_path: Path)
     await signed_up(command)
     path = tmp_path / "tail.jsonl"
     async with command.piped("tail", "general", "--record", str(path)) as tail:
-        await until(lambda: path.exists())
-        assert tail.stdout is not None
         sent = tmp_path / "sent.jsonl"
+        recorded = ("--record", str(sent))
+        await hears(tail, lambda: command.ok("send", "general", "are you there?", *recorded))
         for n in range(3):
-            await command.ok("send", "general", f"message {n}", "--record", str(sent))
-        async with asyncio.timeout(60):
-            for n in range(3):
-                assert f"message {n}" in (await tail.stdout.readline()).decode()
+            await command.ok("send", "general", f"message {n}", *recorded)
+        for n in range(3):
+            assert f"message {n}" in await next_line(tail)
         tail.send_signal(signal.SIGINT)
         async with asyncio.timeout(60):
             await tail.wait()
+    await command.stored()
     export = tmp_path / "history.jsonl"
     export.write_text((await command.ok("history", "general", "--export")).out, "utf-8")
     judged = await command("verify", str(path), str(sent), "--history", str(export))

@@ -25,7 +25,7 @@ from client import (
 from client.model import Closed
 from services.contract import frames
 from services.contract.ids import born_ms
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
 from tests.system.client.scripted import C, D, Web, client, connected, event, node, page, realtime, seqs
 
 
@@ -87,7 +87,7 @@ async def test_a_gap_is_fetched_and_shown_first_even_if_history_is_late() -> Non
             await peer.send(frames.Gap(channel=C, from_=1, to=3), event(4), event(1, channel=D), event(5))
             events = chat.events()
             shown: list[tuple[str, int, str]] = []
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(shown) < 6:
                     found = await anext(events)
                     if isinstance(found, MessageEvent):
@@ -216,7 +216,7 @@ async def test_nobody_there_is_said_in_time() -> None:
     with pytest.raises(Unreachable, match="cannot connect"):
         async with client(web, connect_within_s=0.5):
             pytest.fail("connected to nobody")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 async def test_silence_for_two_heartbeats_is_a_dead_connection() -> None:
@@ -224,11 +224,11 @@ async def test_silence_for_two_heartbeats_is_a_dead_connection() -> None:
         it = client(Web(one))
         entering = asyncio.create_task(it.__aenter__())
         peer = await one.peer()
-        await peer.welcome({C: 0}, heartbeat_ms=150)
+        await peer.welcome({C: 0}, heartbeat_ms=700)
         await entering
         assert isinstance(frames.decode_client_frame(await peer.socket.recv()), frames.Ping)
         again = await one.peer()  # nothing was answered
-        assert (await again.welcome({}, heartbeat_ms=150)).resume is not None
+        assert (await again.welcome({}, heartbeat_ms=700)).resume is not None
         for _ in range(4):  # answered: it stays
             assert isinstance(frames.decode_client_frame(await again.socket.recv()), frames.Ping)
             await again.send(frames.Pong())
@@ -238,7 +238,7 @@ async def test_silence_for_two_heartbeats_is_a_dead_connection() -> None:
 
 async def test_a_node_about_to_leave_is_left_for_one_it_names() -> None:
     async with node() as one, node() as two, connected(one, Web(one), {C: 0}) as (chat, peer):
-        await peer.send(frames.Reconnect(after_ms=400, nodes=[two.url]))
+        await peer.send(frames.Reconnect(after_ms=2_000, nodes=[two.url]))
         posted = chat.post(C, "while it is leaving")
         send = await peer.receive(frames.Send)  # the old connection serves on until then
         await peer.send(peer.ack(send, 1))

@@ -19,14 +19,15 @@ from client.records_messages import MessagePage
 from services.contract.frames import Connect, Resume, encode_frame
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
-from tests.system.client.people import Someone, joined, owner
+from tests.system.client.people import Someone, in_channel, joined, owner
 
 
 @contextlib.asynccontextmanager
 async def device(somebody: Someone, channel: str) -> AsyncIterator[tuple[LockstepClient, Timeline]]:
     """A connected client and the channel as it shows it, from the newest page on."""
     async with somebody.client() as client:
-        page = await client.rest.messages(channel, at_least=client.cursors.get(channel, 0))
+        await in_channel(channel, client)
+        page = await client.rest.messages(channel, at_least=client.cursors[channel])
         timeline = Timeline(page)
 
         async def show() -> None:
@@ -51,7 +52,7 @@ async def replayed(stack: Stack, somebody: Someone, channel: str, node: str, hea
     """All that a node shows to a client that resumes from nothing, as text."""
     realtime = await somebody.rest.realtime()
     frames: list[str] = []
-    async with asyncio.timeout(20), connect(stack.websocket_url(node)) as socket:
+    async with asyncio.timeout(60), connect(stack.websocket_url(node), open_timeout=60) as socket:
         resume = Resume(epoch=realtime.epoch, channels={channel: 0})
         await socket.send(encode_frame(Connect(token=realtime.token, resume=resume)).decode())
         async for message in socket:
@@ -110,6 +111,7 @@ async def test_what_was_deleted_can_be_read_nowhere(breakable: Stack) -> None:
     channel = (await ada.rest.create_channel("confidential")).channel.id
     await ada.rest.add_members(channel, [ben.user_id])
     async with ada.client() as client:
+        await in_channel(channel, client)
         said = await client.send(channel, "the combination is hush-1")
     await ada.rest.edit_message(channel, said.seq, "the combination is hush-2")
     kept = await ada.rest.post_message(channel, "nothing to see here")
@@ -159,7 +161,7 @@ async def test_a_scheduled_message_is_posted_once_though_the_web_app_restarts(br
     async def all_there() -> bool:
         return len(await posted()) >= len(texts)
 
-    await until(all_there, 30.0, what="they are posted")
+    await until(all_there, what="they are posted")
     await breakable.processes["web_app"].crash()
     await breakable.processes["web_app"].start()
     marker = await ada.rest.post_message(channel, "zzz")

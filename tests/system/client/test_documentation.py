@@ -16,6 +16,8 @@ from tests.stack.lockstep import Stack
 from tests.system.client import guide
 from tests.system.client.command import Command
 
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "client.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -52,6 +54,7 @@ async def test_the_examples_work(stack: Stack, tmp_path: Path) -> None:
             commands = [line.replace("-w acme ", f"-w {SLUG} ") for line in commands]
         for command in commands:
             await succeed(command, environment, tmp_path)
+            await stack.told()
 
 
 def test_the_guide_tells_its_story_twice() -> None:
@@ -102,7 +105,7 @@ async def succeed(command: str, environment: dict[str, str], folder: Path) -> No
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             out, _ = await process.communicate()
     except TimeoutError:
         process.kill()

@@ -13,7 +13,7 @@ import pytest
 from client import CatchingUp, Gap, LockstepClient, MessageEvent, Recorder
 from client.streams import HELD_EVENTS
 from services.contract import frames
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
 from tests.system.client.scripted import C, D, Web, client, connected, event, node, page, realtime, seqs
 
 
@@ -22,9 +22,9 @@ def problem(code: str, status: int) -> httpx.Response:
 
 
 async def gap_then(chat: LockstepClient, count: int) -> tuple[Gap, list[int]]:
-    """The gap of C that is shown next, and the numbers of the `count` events behind it, within ten seconds."""
+    """The gap of C that is shown next, and the numbers of the `count` events behind it."""
     events = chat.events()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         async for shown in events:
             if isinstance(shown, Gap):
                 return shown, await seqs(chat, count)
@@ -56,7 +56,7 @@ async def test_a_gap_that_history_will_not_fill_is_told_at_once_and_the_channel_
             begun = time.monotonic()
             await peer.send(frames.Gap(channel=C, from_=1, to=3), event(4), event(5))
             gap, behind = await gap_then(chat, 2)
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 30, "or it would have been given up, and not be told at once"
             assert (gap.first, gap.last) == (1, 3)
             assert why in gap.reason
             assert behind == [4, 5]
@@ -115,7 +115,7 @@ async def test_a_gap_is_given_up_in_time_and_said_meanwhile(trouble: str, tmp_pa
                     assert chat.catching_up[C] == told[0]
                 begun = time.monotonic()
                 gap, behind = await gap_then(chat, 1)
-                assert time.monotonic() - begun < 8
+                assert time.monotonic() - begun < 15
                 assert (gap.first, gap.last, behind) == (1, 3, [4])
                 assert gap.reason
                 assert chat.catching_up == {}
@@ -132,7 +132,7 @@ async def test_what_grew_behind_a_gap_that_is_given_up_is_part_of_it_and_recorde
         path = tmp_path / "recording.jsonl"
         last = HELD_EVENTS + 2  # one more than is held back
         with Recorder(path, "test") as recorder:
-            async with connected(one, web, {C: 0}, recorder=recorder, fill_within_s=1.5) as (chat, peer):
+            async with connected(one, web, {C: 0}, recorder=recorder, fill_within_s=5.0) as (chat, peer):
                 await peer.send(frames.Gap(channel=C, from_=1, to=1))
                 await peer.send(*(event(seq) for seq in range(2, last + 2)))
                 gap, behind = await gap_then(chat, 1)
@@ -201,7 +201,7 @@ async def test_a_proof_of_the_old_log_does_not_make_a_message_anew_in_the_new_on
         first = await peer.receive(frames.Send)
         now = time.time_ns() // 1_000_000 + 500_000
         await peer.send(frames.Refused(channel=C, id=first.id, code="expired", message="", head=5, now=now))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await asking.wait()
         await peer.send(frames.Reset(epoch=2))
         await peer.close(4010)
@@ -239,6 +239,6 @@ async def test_history_of_another_epoch_proves_nothing_about_an_expired_message(
 
             web.history = history
             await peer.send(frames.Refused(channel=C, id=send.id, code="expired", message="", head=4, now=1))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 assert (await posted).seq == 4
         assert len(asked) == 2

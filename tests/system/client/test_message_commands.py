@@ -13,10 +13,12 @@ from tests.stack.lockstep import Stack
 from tests.system.client.command import Command
 from tests.system.client.test_command import invited, signed_up
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture
 def command(stack: Stack, tmp_path: Path) -> Command:
-    return Command(tmp_path, stack.web_url)
+    return Command(tmp_path, stack.web_url, stack)
 
 
 async def test_a_conversation_with_a_thread_reactions_and_an_edit(command: Command) -> None:
@@ -24,6 +26,7 @@ async def test_a_conversation_with_a_thread_reactions_and_an_edit(command: Comma
     grace = await invited(command, "Grace Hopper")
     number = (await command.ok("send", "general", "--json", "shall we?")).json[0]["seq"]
     root = str(number)
+    await command.stored()
     reply = (await command.ok(*grace, "reply", "general", root, "yes", "--json")).json[0]["seq"]
     await command.ok(*grace, "react", "general", root, "👍")
     await command.ok("react", "general", root, "👍")
@@ -31,7 +34,9 @@ async def test_a_conversation_with_a_thread_reactions_and_an_edit(command: Comma
     await command.ok("edit", "general", root, "shall we begin?")
     await command.ok(*grace, "pin", "general", root)
     last = (await command.ok("send", "general", "--json", "--", "a secret")).json[0]["seq"]
+    await command.stored()
     gone = (await command.ok("delete", "general", str(last), "--json")).json[0]["seq"]
+    await command.stored()
     await command.ok("tail", "general", "--after", str(gone - 1), "--count", "1")
     shown = (await command.ok("history", "general")).out
     assert "shall we begin?  (edited)  (pinned)  👍 1  [1 reply]" in shown

@@ -48,7 +48,7 @@ async def workspace_of(somebody: Someone) -> str:
 
 async def tell(stack: Stack, sender: Someone, workspace: str, body: bytes, node: str = "node-1") -> int:
     """Append a notice as web_app does; gives its number."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         content = msgspec.json.encode(
             {
                 "channel": notices_channel(workspace),
@@ -99,7 +99,10 @@ async def test_a_thousand_people_over_two_nodes_are_one_record(breakable: Stack,
         listening = [asyncio.create_task(device.listen()) for device in devices]
         before = await bodies_of(breakable, notices_channel(workspace))
         assert (await ada.rest.announce("Tea is at four", to)).addressed == 1000
-        await until(lambda: all(device.heard for device in devices[:3]), what="the addressed have heard")
+        await until(
+            lambda: all(device.texts == ["Tea is at four"] for device in devices[:3]),
+            what="the addressed have heard",
+        )
         assert (await ada.rest.announce("And cake")).addressed is None
         await until(lambda: all(d.texts[-1:] == ["And cake"] for d in devices[:4]), what="all have heard")
         assert [device.texts for device in devices] == [["Tea is at four", "And cake"]] * 3 + [
@@ -128,7 +131,7 @@ async def test_who_was_away_gets_all_of_it_also_what_the_nodes_have_let_go(
     async with at_first.client:
         await ada.rest.announce("0", [ben.user_id])
         listening = asyncio.create_task(at_first.listen())
-        await until(lambda: at_first.heard, what="the first")
+        await until(lambda: at_first.texts == ["0"], what="the first")
         listening.cancel()
         cursor = at_first.client.notices
     assert cursor is not None
@@ -154,7 +157,7 @@ async def test_who_was_away_gets_all_of_it_also_what_the_nodes_have_let_go(
             breakable, ada, workspace, encode_notice(AnnouncementPosted(text="x", user_ids=others))
         )
         # An idle client is moved on over what is not for it.
-        await until(lambda: back.client.notices == last, 10.0, what="a pong has moved it on")
+        await until(lambda: back.client.notices == last, what="a pong has moved it on")
         listening.cancel()
 
 
@@ -204,6 +207,7 @@ async def test_who_is_mentioned_is_told_once_and_nobody_who_is_not_in_the_channe
     stream = notices_channel(await workspace_of(ada))
     channel = (await ada.rest.create_channel("engine", private=True)).channel.id
     added = await ada.rest.add_members(channel, [ben.user_id])
+    await breakable.told()
     text = f"<@{ben.user_id}>, have you seen this? <@{eve.user_id}> <@{ada.user_id}>"
     async with (
         await at_node(breakable, ben, "node-2") as bens,
@@ -217,10 +221,12 @@ async def test_who_is_mentioned_is_told_once_and_nobody_who_is_not_in_the_channe
         async with ada.client() as adas:
             posted = await adas.send(channel, text, directory_at=added.directory_at)
         await breakable.start("persister")
-        await until(lambda: devices[0].heard, 30, what="Ben is told")
+        await until(
+            lambda: any(isinstance(n.notice, MentionMade) for n in devices[0].heard), what="Ben is told"
+        )
         await ada.rest.edit_message(channel, posted.seq, f"{text} Really?")
         await ada.rest.announce("the end")
-        await until(lambda: all(device.texts == ["the end"] for device in devices), 30, what="the end")
+        await until(lambda: all(device.texts == ["the end"] for device in devices), what="the end")
         made = [n.notice for n in devices[0].heard if isinstance(n.notice, MentionMade)]
         assert [(each.channel, each.seq) for each in made] == [(channel, posted.seq)]
         assert not any(isinstance(n.notice, MentionMade) for n in devices[1].heard)

@@ -53,7 +53,7 @@ async def test_groups_come_into_the_directory(stack: Stack) -> None:
     ada = await owner(stack)
     made = await ada.rest.create_group("engineers", "Engineers", user_ids=[ada.user_id])
     generation = await current_generation(stack.kafka.bootstrap)
-    async with DirectoryTail(stack.kafka.bootstrap, generation) as tail, asyncio.timeout(20):
+    async with DirectoryTail(stack.kafka.bootstrap, generation) as tail, asyncio.timeout(60):
         while True:
             for record in await tail.batch():
                 if isinstance(record, GroupRecord) and record.id == made.group.id:
@@ -62,13 +62,13 @@ async def test_groups_come_into_the_directory(stack: Stack) -> None:
 
 
 async def _to_the_end(client: LockstepClient) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for _ in client.events():
             pass
 
 
 async def test_what_owners_do_with_the_command(stack: Stack, tmp_path: Path) -> None:
-    command = HereCommand(tmp_path, stack.web_url)
+    command = HereCommand(tmp_path, stack.web_url, stack)
     slug = await signed_up(command)
     grace = await invited(command, "Grace Hopper")
     made = (await command.ok("invite", "late@example.com", "--json")).json[0]

@@ -6,7 +6,7 @@ import asyncio
 
 from client import LockstepClient
 from services.contract import frames
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
 from tests.system.client.scripted import C, Peer, Web, connected, event, node, seqs
 
 TEXT = "x" * 2_000
@@ -34,7 +34,7 @@ async def test_a_slow_application_stops_the_reading_and_misses_nothing() -> None
             before, sent_until = sent_until, peer.socket.transport.get_write_buffer_size()
             return before == sent_until > 0
 
-        await until(stuck, 20, what="the server cannot write any more")
+        await until(stuck, what="the server cannot write any more")
         assert not flooding.done()
         assert held(chat)[0] <= 102
         largest = 0
@@ -73,7 +73,7 @@ async def test_a_send_inside_the_loop_over_events_does_not_wait_for_itself() -> 
         send = await peer.receive(frames.Send)
         await flood(peer, 2, 1_000)
         await peer.send(peer.ack(send, 1_001))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await echoing == 1_001
         assert held(chat)[0] <= 102
 
@@ -102,7 +102,7 @@ async def test_an_application_that_only_sends_is_served_for_ever() -> None:
                 await peer.send(event(seq), peer.ack(send, seq))
 
         serving = asyncio.create_task(serve())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             for n in range(100):
                 assert (await chat.send(C, f"message {n}")).seq == 4 * (n + 1)
         await serving

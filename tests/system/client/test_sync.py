@@ -11,7 +11,7 @@ from client.records import SyncedChannel
 from services.contract.notices import ReadMoved
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
-from tests.system.client.people import Someone, joined, owner
+from tests.system.client.people import Someone, in_channel, joined, owner
 
 
 async def of(somebody: Someone, channel: str, notices: int | None = None) -> SyncedChannel:
@@ -24,7 +24,9 @@ async def test_what_was_read_on_one_device_is_read_on_the_other(breakable: Stack
     ben = await joined(breakable, ada, "Ben")
     channel = (await ada.rest.create_channel("reading")).channel.id
     await ada.rest.add_members(channel, [ben.user_id])
+    await breakable.told()
     async with ben.client() as phone, ada.client() as writer:
+        await in_channel(channel, phone, writer)
         heard: list[Noticed] = []
 
         async def listen() -> None:
@@ -62,7 +64,9 @@ async def test_the_stream_joins_the_start_without_hole_or_overlap(breakable: Sta
     ben = await joined(breakable, ada, "Ben")
     channel = (await ada.rest.create_channel("busy")).channel.id
     await ada.rest.add_members(channel, [ben.user_id])
+    await breakable.told()
     async with ada.client() as writer:
+        await in_channel(channel, writer)
         stop = asyncio.Event()
 
         async def talk() -> int:

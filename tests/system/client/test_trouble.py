@@ -17,10 +17,12 @@ from tests.stack.lockstep import Stack
 from tests.stack.proxy import Proxy
 from tests.stack.waiting import until
 from tests.system.client.conftest import RETRY_MS
-from tests.system.client.people import joined, owner, quiet
+from tests.system.client.people import in_channel, joined, owner, quiet
 from tests.system.conftest import Factory
 
 MOST_GROWN = 4_000_000
+
+pytestmark = pytest.mark.timeout(900)
 
 
 async def texts_of(rest: RestClient, channel: str, head: int) -> list[str]:
@@ -63,20 +65,20 @@ async def test_both_nodes_die_and_come_back_while_the_web_app_is_away(breakable:
         talking = asyncio.create_task(talk())
         first = chat.state.node
         names = {breakable.websocket_url(name): name for name in ("node-1", "node-2")}
-        await until(lambda: len(posts) > 20, 30)
+        await until(lambda: len(posts) > 20)
         await breakable.processes[names[first]].crash()
-        await until(lambda: chat.state.name == "connected" and chat.state.node != first, 60)
+        await until(lambda: chat.state.name == "connected" and chat.state.node != first)
         second = chat.state.node
-        await until(lambda: len(posts) > 60, 30)
+        await until(lambda: len(posts) > 60)
         await breakable.processes[names[second]].crash()
-        await until(lambda: chat.state.name == "waiting", 30)
+        await until(lambda: chat.state.name == "waiting")
         await breakable.start(names[first])
-        await until(lambda: chat.state.name == "connected" and chat.state.node == first, 60)
+        await until(lambda: chat.state.name == "connected" and chat.state.node == first)
         await talking
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             acks = [await post for post in posts]
         assert [ack.seq for ack in acks] == sorted({ack.seq for ack in acks})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             shown = await collect(chat, channel, 120)
         assert [event.text for event in shown] == [f"message {n}" for n in range(120)]
         await breakable.start(names[second], "web_app")
@@ -104,6 +106,7 @@ async def test_an_id_that_expired_unanswered_is_settled_by_history(
     ada = await owner(breakable)
     reply = await ada.rest.create_channel("room")
     channel = reply.channel.id
+    await breakable.told()
     known = await ada.rest.realtime()
     there = Realtime(
         token=known.token, expires_at=2e9, nodes=[f"ws://127.0.0.1:{lone_node.port}/v1/websocket"]
@@ -121,7 +124,7 @@ async def test_an_id_that_expired_unanswered_is_settled_by_history(
             await lone_node.cut()
             lone_node.resume()
             await breakable.start("web_app")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 acks = [await post for post in posts]
             recorder.flush()
     assert [ack.seq for ack in acks] == [before.seq + 1, before.seq + 2, before.seq + 3]
@@ -139,7 +142,8 @@ async def test_a_slow_application_costs_no_memory_and_misses_nothing(breakable: 
     async with ada.client(buffer_events=50) as speaker, grace.client(buffer_events=50) as slow:
         channel = (await speaker.create_channel("room")).channel.id
         await speaker.rest.add_members(channel, [grace.user_id])
-        await until(lambda: channel in slow.cursors, 30)
+        await breakable.told()
+        await in_channel(channel, speaker, slow)
         read = slow.cursors[channel]
         tracemalloc.start()
         try:
@@ -160,7 +164,7 @@ async def test_a_slow_application_costs_no_memory_and_misses_nothing(breakable: 
         print(f"grown by {grown} bytes, {held} events read ahead")
         assert grown < MOST_GROWN
         vias: dict[str, int] = {}
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             expected = None
             async for event in slow.events():
                 if isinstance(event, Opened) and event.channel == channel:
@@ -186,8 +190,9 @@ async def test_an_application_that_takes_events_now_and_then_and_answers_each(br
     async with ada.client(buffer_events=4) as first, grace.client(buffer_events=4) as second:
         channel = (await first.create_channel("room")).channel.id
         await first.rest.add_members(channel, [grace.user_id])
+        await breakable.told()
         await quiet(first.rest, channel, 3)
-        await until(lambda: second.cursors.get(channel) == 3, 30)
+        await until(lambda: second.cursors.get(channel) == 3)
 
         async def echo(chat: LockstepClient, count: int) -> list[int]:
             seqs = []
@@ -201,7 +206,7 @@ async def test_an_application_that_takes_events_now_and_then_and_answers_each(br
 
         echoing = asyncio.create_task(echo(second, 100))
         posts = [first.post(channel, f"call {n}") for n in range(100)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             calls = [(await post).seq for post in posts]
             assert await echoing == calls
         assert min(calls) == 4

@@ -40,7 +40,7 @@ async def test_a_removed_member_sees_nothing_after_its_closed(stack: Stack, fold
         talking = asyncio.create_task(talkers.talk(talkers.owner, 200))
         await until(lambda: len(talkers.acks) > 30, what="the owner talks")
         await talkers.owner.rest.remove_member(channel, removed.user_id)
-        await until(lambda: channel in removed.closed, 10.0, what="the view is closed")
+        await until(lambda: channel in removed.closed, what="the view is closed")
         last = removed.closed[channel]
         await talking
         assert max(removed.seen[channel]) == last
@@ -71,7 +71,7 @@ async def test_only_the_member_event_tells(breakable: Stack, folder: Path) -> No
             await connection.close()
         generation = await current_generation(breakable.kafka.bootstrap)
         await _append(breakable, generation, channel, row["sender_id"], str(row["event_id"]), row["body"])
-        await until(lambda: channel in removed.closed, 10.0, what="the view is closed")
+        await until(lambda: channel in removed.closed, what="the view is closed")
         last = removed.closed[channel]
         await talkers.talk(talkers.owner, 20)
         await _sees_nothing(talkers, removed, channel, last)
@@ -80,12 +80,11 @@ async def test_only_the_member_event_tells(breakable: Stack, folder: Path) -> No
         for name in (node, *({"node-1", "node-2"} - {node})):
             await breakable.processes[name].crash()
             await breakable.processes[name].start()
-        await until(lambda: removed.client.state.name == "connected", 30.0, what="connected again")
+        await until(lambda: removed.client.state.name == "connected", what="connected again")
         await talkers.talk(talkers.owner, 20)
         heard = [p for p in talkers.people if p is not removed]
         await until(
             lambda: all(p.has_seen(channel, talkers.acks[-1].seq) for p in heard),
-            30.0,
             what="the others hear it",
         )
         await _sees_nothing(talkers, removed, channel, last)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.stack.crowd import Crowd, crowd
 from tests.stack.lockstep import Stack
 
 CHANNELS = 300
+
+pytestmark = pytest.mark.timeout(900)
 
 
 async def _make_and_send(talkers: Crowd, numbers: range) -> None:

@@ -41,7 +41,7 @@ async def test_a_node_starts_and_serves_resumes_without_postgresql(breakable: St
         # Both, so that nobody who knew anything is left.
         for name in ("node-1", "node-2"):
             await breakable.processes[name].crash()
-        await breakable.start("node-1", "node-2", timeout=30.0)
+        await breakable.start("node-1", "node-2")
         await talking
         await talkers.all_have_seen_all()
         await breakable.postgres.process.start()
