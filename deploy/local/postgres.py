@@ -123,7 +123,7 @@ class PostgresServer:
             user=DATABASE_USER,
             password=self.password,
             database=database,
-            timeout=5,
+            timeout=20,
         )
 
     async def ready(self) -> bool:

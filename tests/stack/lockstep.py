@@ -92,7 +92,7 @@ class Stack:
         )
         once.spawn()
         try:
-            status = await once.wait(90.0)
+            status = await once.wait(120.0)
         finally:
             await once.destroy()
         if status != 0:
@@ -127,7 +127,7 @@ class Stack:
         finally:
             await connection.close()
 
-    async def start(self, *names: str, timeout: float = 90.0) -> None:
+    async def start(self, *names: str, timeout: float = 120.0) -> None:
         """Start these services (all that do not run, unless named) at once and wait until they are ready."""
         chosen = [self.processes[name] for name in names] or [
             process for process in self.processes.values() if not process.running

@@ -52,7 +52,7 @@ async def kafka_broker(
     await asyncio.to_thread(server.prepare)
     process = Process("kafka", server.command(), folder / "kafka.log", ready=server.ready)
     try:
-        await process.start(60.0)
+        await process.start(120.0)
         yield Kafka(server.bootstrap, process)
     finally:
         await process.destroy()
@@ -111,7 +111,7 @@ async def kafka_cluster(folder: Path, *, proxied: bool = False) -> AsyncIterator
             owned.push_async_callback(process.destroy)
             brokers[id] = Kafka(server.bootstrap, process)
             process.spawn()
-        await asyncio.gather(*(broker.process.wait_ready(90.0) for broker in brokers.values()))
+        await asyncio.gather(*(broker.process.wait_ready(120.0) for broker in brokers.values()))
         yield Cluster(brokers, proxies, ",".join(inners))
 
 
