@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack.lockstep import Stack, lockstep_stack
 
-RETRY_MS = 12_000
+RETRY_MS = 20_000
 
 
 @pytest.fixture(scope="package")
