@@ -132,15 +132,20 @@ class Client:
     ) -> dict[str, Any]:
         """Send and wait for the `ack` or the `refused`. `patient`: sends again as long as the answer is `slow_down`."""
         chosen = id or new_event_id()
+        frame = {"type": "send", "channel": channel, "id": chosen, "text": text, **more}
+        return await self.ask(json.dumps(frame), chosen, patient)
+
+    async def ask(self, message: str, id: str, patient: bool = True) -> dict[str, Any]:
+        """The same with a whole message, as it is."""
         while True:
-            answer = await self._say_once(channel, text, chosen, **more)
+            answer = await self._ask_once(message, id)
             if not patient or answer.get("code") != "slow_down":
                 return answer
             await asyncio.sleep(answer["retry_after_ms"] / 1000)
 
-    async def _say_once(self, channel: str, text: str, id: str, **more: object) -> dict[str, Any]:
+    async def _ask_once(self, message: str, id: str) -> dict[str, Any]:
         before = len(self.frames)
-        await self.post(channel, text, id, **more)
+        await self.socket.send(message)
 
         def answer() -> dict[str, Any] | None:
             answers = (f for f in self.frames[before:] if f["type"] in ("ack", "refused") and f["id"] == id)
@@ -172,11 +177,15 @@ class Node:
         self.internal = internal
 
     async def post(self, body: Mapping[str, object], token: str = SERVICE_TOKEN) -> httpx.Response:
-        """POST /internal/v1/events."""
+        """POST /internal/v1/events; again as long as the answer is `slow_down`."""
         async with httpx.AsyncClient(base_url=self.internal, timeout=30, trust_env=False) as http:
-            return await http.post(
-                "/internal/v1/events", json=body, headers={"Authorization": f"Bearer {token}"}
-            )
+            while True:
+                answer = await http.post(
+                    "/internal/v1/events", json=body, headers={"Authorization": f"Bearer {token}"}
+                )
+                if answer.is_success or answer.json()["code"] != "slow_down":
+                    return answer
+                await asyncio.sleep(answer.json()["retry_after_ms"] / 1000)
 
     async def get(self, path: str, token: str = SERVICE_TOKEN) -> httpx.Response:
         async with httpx.AsyncClient(base_url=self.internal, timeout=30, trust_env=False) as http:

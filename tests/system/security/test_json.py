@@ -247,9 +247,8 @@ async def test_a_key_given_twice_is_judged_as_it_is_used(
     send = '"channel":"{}","id":"{}","text":"x","channel":"{}"'
     for first, last in ((mine, theirs), (theirs, mine)):
         id = new_event_id()
-        await client.socket.send('{"type":"send",' + send.format(first, id, last) + "}")
-        answer = await client.frame("ack" if last == mine else "refused", id=id)
-        assert answer["channel"] == last
+        answer = await client.ask('{"type":"send",' + send.format(first, id, last) + "}", id)
+        assert (answer["type"], answer["channel"]) == ("ack" if last == mine else "refused", last)
     for first_type, last_type in (("send", "ping"), ("ping", "send")):
         before = len(client.frames)
         wrong = send.format(mine, new_event_id(), mine)
