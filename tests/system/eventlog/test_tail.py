@@ -128,8 +128,9 @@ async def test_cancelling_loses_no_record(kafka: Kafka, generation: Generation) 
     batch = messages(400, CHANNELS)
     read: dict[int, list[str]] = {p: [] for p in range(4)}
     async with tail_of(kafka, generation) as tail, new_appender(kafka.bootstrap, generation) as appender:
+        appended = []
         for i, message in enumerate(batch):
-            message.append_to(appender)
+            appended.append(message.append_to(appender))
             if i % 10 == 0:
                 reading = asyncio.create_task(tail.batch(1_000))
                 await asyncio.sleep(0.002)
@@ -137,7 +138,7 @@ async def test_cancelling_loses_no_record(kafka: Kafka, generation: Generation) 
                 if not (await asyncio.wait([reading]))[1] and not reading.cancelled():
                     for partition, records in reading.result().items():
                         read[partition] += ids(records)
-        await appender.flush()
+        await asyncio.gather(*appended)
         for partition, records in (await until_current(tail)).items():
             read[partition] += ids(records)
     for p, found in read.items():

@@ -50,13 +50,16 @@ def messages(count: int, channels: list[str], born: int | None = None) -> list[M
 def new_appender(
     kafka: str, generation: Generation, failures: list[str] | None = None, **options: int
 ) -> Appender:
-    """Failures are noted in `failures`; without such a list there must be none."""
+    """Failures are noted in `failures`; without such a list there must be none, however busy the machine: await what
+    `append` gives, or a record that was given up looks like one that a reader has lost."""
 
     def note(error: Exception) -> None:
         assert failures is not None, error
         failures.append(str(error))
 
     limits = {"max_in_flight": 100_000, **options}
+    if failures is None:
+        limits.setdefault("append_timeout_ms", 60_000)
     return Appender(kafka, generation.events_topic, generation.partitions, on_failure=note, **limits)
 
 

@@ -1,0 +1,129 @@
+"""The reader over brokers that are a list: cancelled at any turn of the loop, cut off at any request, it hands out every
+record once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from services.eventlog import reader
+from services.eventlog.reader import TopicReader
+
+TOPIC = "events.1"
+PARTITIONS = 2
+
+
+class Log:
+    """What the broker holds: by partition, batches with the offsets of their first records."""
+
+    def __init__(self) -> None:
+        self.batches: dict[int, list[tuple[int, int, bytes]]] = {p: [] for p in range(PARTITIONS)}
+        self.ends = dict.fromkeys(range(PARTITIONS), 0)
+
+    def append(self, partition: int, records: int) -> None:
+        builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+        begin = self.ends[partition]
+        for place in range(records):
+            builder.append(place, 1, None, b"%d" % (begin + place), [])
+        data = struct.pack(">q", begin) + bytes(builder.build())[8:]  # not part of the checksum
+        self.batches[partition].append((begin, begin + records, data))
+        self.ends[partition] = begin + records
+
+    def read(self, partition: int, offset: int, most: int) -> bytes:
+        there = [data for _, end, data in self.batches[partition] if end > offset]
+        return b"".join(there[:most])
+
+
+class FakeBrokers:
+    """Answers after a few turns of the loop, sometimes with part of what there is, sometimes not at all."""
+
+    log: Log
+    rng: random.Random
+    failing = 0.0
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def refresh(self) -> None: ...
+
+    async def know_topic(self) -> bool:
+        return True
+
+    def leader(self, partition: int) -> int:
+        return 1
+
+    async def ask(self, broker: int, request: Any, connection: int) -> Any:
+        for _ in range(self.rng.randint(1, 6)):
+            await asyncio.sleep(0)
+        ((_, partitions),) = request._topics
+        if isinstance(request, FetchRequest):
+            if self.rng.random() < self.failing:
+                raise KafkaConnectionError("cut")
+            answers = []
+            for partition, offset, _ in partitions:
+                end = self.log.ends[partition]
+                answers.append(
+                    (
+                        partition,
+                        0,
+                        end,
+                        end,
+                        0,
+                        [],
+                        -1,
+                        self.log.read(partition, offset, self.rng.randint(0, 3)),
+                    )
+                )
+        else:
+            answers = [
+                (partition, 0, -1, self.log.ends[partition] if at == -1 else 0)
+                for partition, at in partitions
+            ]
+        return SimpleNamespace(topics=[(TOPIC, answers)])
+
+
+@pytest.mark.parametrize("failing", [0.0, 0.02])
+@pytest.mark.parametrize("seed", range(10))
+async def test_wherever_it_is_cancelled_every_record_is_handed_out_once(
+    monkeypatch: pytest.MonkeyPatch, seed: int, failing: float
+) -> None:
+    rng = random.Random(seed)
+    log = Log()
+    monkeypatch.setattr(FakeBrokers, "log", log, raising=False)
+    monkeypatch.setattr(FakeBrokers, "rng", rng, raising=False)
+    monkeypatch.setattr(FakeBrokers, "failing", failing)
+    monkeypatch.setattr(reader, "Brokers", FakeBrokers)
+    read: dict[int, list[int]] = {p: [] for p in range(PARTITIONS)}
+
+    def take(handed: Mapping[int, list[Any]]) -> None:
+        for partition, records in handed.items():
+            assert [int(record.value) for record in records] == [record.offset for record in records]
+            read[partition] += [record.offset for record in records]
+
+    positions = dict.fromkeys(range(PARTITIONS), 0)
+    async with TopicReader("", TOPIC, positions, last={}, identify=lambda _: "") as reading:
+        for _ in range(150):
+            log.append(rng.randrange(PARTITIONS), rng.randint(1, 4))
+            batch = asyncio.create_task(reading.batch(rng.choice((0, 1, 1_000))))
+            for _ in range(rng.randint(0, 12)):
+                await asyncio.sleep(0)
+            batch.cancel()
+            await asyncio.wait([batch])
+            if not batch.cancelled():
+                take(batch.result())
+        async with asyncio.timeout(20):
+            while {p: len(offsets) for p, offsets in read.items()} != log.ends:
+                take(await reading.batch(100))
+    assert read == {p: list(range(end)) for p, end in log.ends.items()}
