@@ -13,20 +13,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.contract.generation import Generation
 from services.database.engine import is_unavailable
-from services.eventlog.epoch import await_generation, current_generation
+from services.eventlog.epoch import await_generation
 from services.eventlog.errors import Fenced, LogLost, NoGeneration, WriteFailed
 from services.relay import directory, events, metrics
 from services.relay.directory import DirectoryHalf
 from services.relay.events import EventsHalf
 from services.relay.upkeep import WrongEpoch
+from services.relay.watch import watch_log
 from services.runtime.process import Fatal
 from services.runtime.sessions import run_sessions
 from services.runtime.settings import DatabaseSettings
 
 log = structlog.get_logger()
-
-LOG_CHECK_S: Final = 15.0
-"""How often the relay, which only writes to the log, asks whether it still is the same one."""
 
 
 class Half(Protocol):
@@ -65,7 +63,9 @@ class Relay:
             asyncio.create_task(self._run_half(half, generation), name=f"relay {half}")
             for half in self._why_not
         ]
-        halves.append(asyncio.create_task(self._watch_log(generation), name="relay watch"))
+        halves.append(
+            asyncio.create_task(watch_log(self._settings, self._kafka, generation), name="relay watch")
+        )
         try:
             done, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -74,21 +74,6 @@ class Relay:
             await asyncio.wait(halves)
         for half in done:
             half.result()
-
-    async def _watch_log(self, generation: Generation) -> None:
-        """Raises NoGeneration or WrongEpoch when the log has become another one."""
-        while True:
-            await asyncio.sleep(LOG_CHECK_S)
-            try:
-                there = await current_generation(self._kafka)
-            except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("the log cannot be asked for its epoch yet", error=repr(error))
-                continue
-            if there != generation:
-                raise WrongEpoch(
-                    f"the log was at epoch {generation.epoch}, made at {generation.created_ms}, and is at epoch "
-                    f"{there.epoch}, made at {there.created_ms}: run `python -m services.bootstrap`, which says what to do"
-                )
 
     async def _run_half(self, half: str, generation: Generation) -> None:
         def started() -> None:

@@ -172,7 +172,7 @@ async def log_rewritten(lab: Lab) -> Outcome:
         generation = await current_generation(kafka.bootstrap)
         await _all_stored(stack, generation)
         gone, forged = await cell.rewrite(generation, talkers)
-        reasons = await all_refuse(stack, *_READERS)
+        reasons = await all_refuse(stack, *_READERS, "relay")
         lab.say("; ".join(f"{name}: {reason[:80]}" for name, reason in reasons.items()))
         assert "next-epoch" in await bootstrap_refuses(stack), "or the nodes would number anew what is stored"
         first = await cell.next_epoch(talkers, 2, killed=lab.times(3, 0), outcome=outcome)

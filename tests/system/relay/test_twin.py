@@ -1,4 +1,5 @@
-"""Promise: a relay that finds its work done by another one goes on; it is not taken for one of an epoch that ended."""
+"""Promise: a relay that finds its work done by another one goes on; it is not taken for one of an epoch that ended. One
+whose log is another one than it was ends."""
 
 from __future__ import annotations
 
@@ -7,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 
 from services.contract.directory import DirectoryRecord
 from services.contract.generation import Generation
 from services.eventlog.directory import DirectoryWriter
+from services.eventlog.errors import LogLost
 from services.relay.directory import DirectoryHalf
 from services.relay.upkeep import WrongEpoch
+from services.relay.watch import check_log
 from services.runtime.settings import DatabaseSettings
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
@@ -103,3 +107,48 @@ def database_settings(stack: Stack) -> DatabaseSettings:
         database_name=stack.database.name,
         database_user=stack.database.user,
     )
+
+
+async def test_a_log_that_lacks_what_postgresql_has_read_of_it_ends_the_relay(
+    relay_stack: Stack, generation: Generation, sql: asyncpg.Connection
+) -> None:
+    """Cut short, or with another record in its place. Here it is PostgreSQL that is made to have read such a log."""
+    kafka, settings = relay_stack.kafka.bootstrap, database_settings(relay_stack)
+    async with web_like(relay_stack.database, seed=9) as web:
+        for _ in range(20):
+            await web.act()
+        await until_outbox_is_empty(sql)
+    persister = relay_stack.processes["persister"]
+    assert await persister.stop() == 0
+    before = await sql.fetch("select * from log_partitions where epoch = $1", generation.epoch)
+    try:
+        await check_log(settings, kafka, generation)
+        for read, reason in (
+            ("next_offset = next_offset + 5", "wiped or truncated"),
+            ("last_append_ms = last_append_ms + 1", "rewritten"),
+        ):
+            status = await sql.execute(
+                f"update log_partitions set {read} where epoch = $1 and last_offset is not null",
+                generation.epoch,
+            )
+            assert status != "UPDATE 0", "nothing was ever stored"
+            with pytest.raises(LogLost, match=reason):
+                await check_log(settings, kafka, generation)
+            await restore(sql, before)
+        with pytest.raises(WrongEpoch):
+            await check_log(settings, kafka, msgspec.structs.replace(generation, created_ms=1))
+        await check_log(settings, kafka, generation)
+    finally:
+        await restore(sql, before)
+        await persister.start()
+
+
+async def restore(sql: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:
+    for row in rows:
+        await sql.execute(
+            "update log_partitions set next_offset = $3, last_append_ms = $4 where epoch = $1 and partition = $2",
+            row["epoch"],
+            row["partition"],
+            row["next_offset"],
+            row["last_append_ms"],
+        )

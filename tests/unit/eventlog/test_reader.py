@@ -71,7 +71,7 @@ class FakeBrokers:
         if isinstance(request, FetchRequest):
             if self.rng.random() < self.failing:
                 raise KafkaConnectionError("cut")
-            answers = []
+            answers: list[tuple[Any, ...]] = []
             for partition, offset, _ in partitions:
                 end = self.log.ends[partition]
                 answers.append(
