@@ -1,0 +1,54 @@
+"""What a message may cost besides showing it: calls on the way in, bytes in the log and on the wire, a heartbeat."""
+
+from __future__ import annotations
+
+import json
+
+from channel_server.core.compose import event_frame
+from services.contract.envelope import encode_envelope
+from services.contract.events import MessagePosted, encode_event
+from services.contract.ids import new_entity_id, new_event_id
+from tests.unit.performance.counting import Channel, calls
+
+SEND_CALLS = 78
+PING_CALLS = 34
+LOG_BYTES = 205
+FRAME_BYTES = 240
+
+
+def test_taking_a_send_is_a_bounded_number_of_calls() -> None:
+    """From the frame's text to the append, checks and all; with a hundred members as with one."""
+    for members in (1, 100):
+        channel = Channel(members)
+        client = channel.clients[0]
+        frame = json.dumps(
+            {"type": "send", "channel": channel.channel, "id": channel.world.id(), "text": "x" * 300}
+        )
+        spent = calls(lambda client=client, frame=frame: client.session.received(frame))  # type: ignore[misc]
+        assert len(channel.world.log.appended) == 1
+        assert spent <= SEND_CALLS, f"{spent} calls"
+
+
+def test_a_heartbeat_is_answered_in_a_bounded_number_of_calls() -> None:
+    channel = Channel(100)
+    client = channel.clients[0]
+    spent = calls(lambda: client.session.received('{"type":"ping"}'))
+    assert spent <= PING_CALLS, f"{spent} calls"
+
+
+def test_what_the_log_keeps_of_a_message_besides_its_text() -> None:
+    text = "x" * 300
+    channel = new_entity_id("ch")
+    name, envelope = encode_envelope(channel, new_entity_id("usr"), new_event_id(), 1_700_000_000_000)
+    value = encode_event(MessagePosted(text=text))
+    size = len(channel) + len(name) + len(envelope) + len(value) - len(text)
+    assert size <= LOG_BYTES, f"{size} bytes"
+
+
+def test_what_the_wire_carries_of_a_message_besides_its_text() -> None:
+    text = "x" * 300
+    body = encode_event(MessagePosted(text=text))
+    frame = event_frame(
+        new_entity_id("ch"), 1_234_567, new_event_id(), new_entity_id("usr"), 1_700_000_000_000, body
+    )
+    assert len(frame) - len(text) <= FRAME_BYTES, f"{len(frame) - len(text)} bytes"
