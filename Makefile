@@ -42,6 +42,8 @@ bench: ## measure against floors, keep results and plots (ONLY=name,name; ARGS=-
 	@deploy/environment.sh bench
 	@$(VENV)/python -m deploy.local fetch
 	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
+	@$(VENV)/python -m benchmarks.plots
+	@$(VENV)/python -m benchmarks.document
 
 # Tests wait more than they compute, so more of them run side by side than there are cores;
 # those that share servers stay together (tests/conftest.py).

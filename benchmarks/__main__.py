@@ -64,6 +64,8 @@ async def _run(names: list[str], *, brief: bool, rounds: int) -> int:
                 print(f"  skipped: {kept.skipped}")
             for row in kept.rows:
                 print("\n".join(f"  {line}" for line in results.lines(row)), flush=True)
+            for curve in kept.curves:
+                print("\n".join(f"  {line}" for line in results.curve_lines(curve)), flush=True)
             print(f"  -> {results.save(kept)}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,8 @@ def table(results: dict[str, Result]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, module in BENCHMARKS.items():
+        if name in ("breakdown", "curves"):
+            continue
         result = results.get(name)
         if result is None or result.skipped:
             why = f"skipped: {result.skipped}" if result else "not measured yet"
@@ -67,14 +69,28 @@ def _verdict(row: Row, place: int) -> str:
     return "met" if target.met(row.figure(target.figure)) else "**missed**"
 
 
+def breakdown(results: dict[str, Result]) -> str:
+    """The steps of a message, one table for each row."""
+    found = results.get("breakdown")
+    if found is None:
+        return "Not measured yet.\n"
+    tables = []
+    for row in found.rows:
+        lines = [f"| {row.what} | {_cell(row.subject)} |", "|---|---|"]
+        lines += [f"| {name} | {_cell(figure)} |" for name, figure in row.also.items()]
+        tables.append("\n".join(lines) + f"\n\n{row.note}")
+    return "\n\n".join(tables) + "\n"
+
+
 def conditions(results: dict[str, Result]) -> str:
     """Where and when each benchmark was measured."""
     lines = ["| benchmark | rounds | commit | at | machine |", "|---|---|---|---|---|"]
     for name in BENCHMARKS:
         result = results.get(name)
-        if result is None or not result.rows:
+        if result is None or not (result.rows or result.curves):
             continue
-        rounds = len(result.rows[0].subject.rounds)
+        measured = result.rows[0].subject if result.rows else next(iter(result.curves[0].lines.values()))[0]
+        rounds = len(measured.rounds)
         facts = {key: value for key, value in result.machine.items() if key != "python"}
         machine = ", ".join(
             [facts.pop("processor", ""), f"{facts.pop('cores', '')} cores", facts.pop("memory", "")]
@@ -98,8 +114,13 @@ def plots(results: dict[str, Result]) -> str:
 
 def written(page: str, results: dict[str, Result]) -> str:
     """The page with its figures as they are in the results."""
-    parts = {"table": table, "conditions": conditions, "plots": plots}
-    return _PLACE.sub(lambda match: f"{match[1]}\n{parts[match[2]](results)}\n{match[3]}", page)
+    parts = {"table": table, "conditions": conditions, "breakdown": breakdown, "plots": plots}
+    return _PLACE.sub(
+        lambda match: (
+            f"{match[1]}\n{parts[match[2]](results)}\n{match[3]}" if match[2] in parts else match[0]
+        ),
+        page,
+    )
 
 
 def main() -> int:

@@ -150,3 +150,12 @@ def lines(row: Row) -> list[str]:
     if row.note:
         said.append(f"    {row.note}")
     return said
+
+
+def curve_lines(curve: Curve) -> list[str]:
+    """How a curve is printed."""
+    said = [f"{curve.title}: {curve.y}"]
+    for place, point in enumerate(curve.points):
+        figures = "; ".join(f"{name} {figures[place]}" for name, figures in curve.lines.items())
+        said.append(f"    {spell(point):>8} {curve.x:<28} {figures}")
+    return said

@@ -7,6 +7,7 @@ from typing import Final
 
 from benchmarks.rows import (
     ack,
+    breakdown,
     capacity,
     curves,
     fanout,
@@ -33,4 +34,5 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
     "start": start,
     "large": large,
     "curves": curves,
+    "breakdown": breakdown,
 }
