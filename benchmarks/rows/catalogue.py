@@ -17,6 +17,7 @@ from benchmarks.rows import (
     relay,
     rest,
     resume,
+    rivals,
     rooms,
     start,
 )
@@ -35,4 +36,5 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
     "large": large,
     "curves": curves,
     "breakdown": breakdown,
+    "rivals": rivals,
 }
