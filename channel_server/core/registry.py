@@ -13,6 +13,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from services.contract.presence import (
+    AWAY,
     Away,
     LiveSession,
     NodeBeat,
@@ -71,7 +72,7 @@ class Registry:
         kind, _, rest = key.partition(":")
         if kind == "node":
             return self._beat(rest, value, now)
-        if kind == "away":
+        if kind == AWAY:
             self._set_away(rest, value)
             return (rest,)
         if not kind.startswith("usr_") or not rest:

@@ -7,7 +7,8 @@ into force (its generation record) only when everything that readers need is the
 2. the new topics are made
 3. `heads`: a checkpoint at offset 0 for each partition, with all heads that PostgreSQL knows
 4. `directory`: the current state of every entity
-5. the generation record in the log, then in PostgreSQL, with the partitions' progress at 0
+5. `sessions`: who has said that they are away, as far as the old log can be read
+6. the generation record in the log, then in PostgreSQL, with the partitions' progress at 0
 
 The fold's clock begins at the epoch's making plus `retry_ms`. So an id that was born before the epoch is expired in
 it, for ever: a client that does not know whether its message got into the old epoch is told so by the rule that it
@@ -26,6 +27,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from services.bootstrap.away import carry_over_away
 from services.bootstrap.first_epoch import await_kafka, insistently, locked, migrated
 from services.bootstrap.records import (
     known_generations,
@@ -95,7 +97,8 @@ async def _begin(settings: BootstrapSettings, connection: asyncpg.Connection, fi
     clock = new.created_ms + new.retry_ms
     await _seed_heads(settings.kafka, new, heads, clock)
     entities = await _publish_directory(settings, new)
-    log.info("seeded", channels=len(heads), entities=entities)
+    away = await carry_over_away(settings.kafka, old, new)
+    log.info("seeded", channels=len(heads), entities=entities, away=away)
     new = await insistently(
         create_generation, settings.kafka, new, replication=settings.replication, seeded=True
     )

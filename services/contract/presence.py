@@ -21,6 +21,9 @@ from services.contract.events import UserId
 
 PresenceState = Literal["active", "away", "offline"]
 
+AWAY: Final = "away"
+"""What the keys begin with that say of a person that they are away."""
+
 MAX_SESSIONS: Final = 50
 """Live sessions of one person that one node tells of."""
 
@@ -86,4 +89,4 @@ def node_key(incarnation: str) -> str:
 
 
 def away_key(user_id: str) -> str:
-    return f"away:{user_id}"
+    return f"{AWAY}:{user_id}"
