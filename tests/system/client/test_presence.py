@@ -10,7 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from client import ApiError, LockstepClient, MemoryTokens, Presence, RestClient, Typing
+from client import (
+    ApiError,
+    LockstepClient,
+    MemoryTokens,
+    MessageEvent,
+    Presence,
+    RestClient,
+    SessionEnded,
+    Typing,
+)
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
 from tests.system.client.command import Command
@@ -97,6 +106,49 @@ async def test_presence_typing_and_sessions_over_two_nodes(breakable: Stack) -> 
 
 async def _both_are_heard(somebody: Someone) -> bool:
     return [node.name for node in (await somebody.rest.nodes()).items] == ["node-1", "node-2"]
+
+
+async def test_who_was_signed_out_from_afar_is_shown_nothing_that_builds_on_what_came_later(
+    breakable: Stack,
+) -> None:
+    """By order rather than by the clock: a message that its node may take only when it knows of a later change of the
+    directory (of a person: memberships come with the channel's own events, too, and sooner)."""
+    ada = await owner(breakable)
+    ben = await joined(breakable, ada, "Ben")
+    channel = (await ada.rest.create_channel("office")).channel.id
+    await ada.rest.add_members(channel, [ben.user_id])
+    for node in ("node-1", "node-2"):
+        async with await at_node(breakable, ada, node) as a:
+            await until(lambda: channel in a.cursors, what="ada is in the channel")
+            for n in range(3):
+                phone = await another_log_in(ben)
+                shown = await _shown_until_signed_out(breakable, node, a, ada, phone, channel, f"{node} {n}")
+                assert shown == [f"before {node} {n}"]
+
+
+async def _shown_until_signed_out(
+    stack: Stack, node: str, talker: LockstepClient, host: Someone, phone: Someone, channel: str, name: str
+) -> list[str]:
+    shown: list[str] = []
+    async with await at_node(stack, phone, node) as p:
+        reading = asyncio.create_task(_texts(p, shown))
+        await until(lambda: channel in p.cursors, what="the phone is in the channel")
+        await talker.send(channel, f"before {name}")
+        await until(lambda: shown, what="the phone is shown what is said")
+        (current,) = [each.id for each in (await phone.rest.live_sessions()).sessions if each.current]
+        await phone.rest.revoke_session(current)
+        later = await host.rest.change_profile(title=f"after {name}")
+        assert later.directory_at is not None
+        await talker.send(channel, f"after {name}", directory_at=later.directory_at)
+        await asyncio.wait([reading])
+        assert isinstance(reading.exception(), SessionEnded)
+    return shown
+
+
+async def _texts(client: LockstepClient, shown: list[str]) -> None:
+    async for event in client.events():
+        if isinstance(event, MessageEvent):
+            shown.append(event.text)
 
 
 async def _gone(somebody: Someone, session: str) -> bool:
