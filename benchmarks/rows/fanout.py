@@ -125,7 +125,7 @@ async def run(bench: Bench) -> Result:
 
 
 async def at_rate(bench: Bench, fanout: Fanout, bare: Floor, rate: float) -> Row:
-    seconds = bench.of(5.0 if rate < 100 else 2.0, 0.5)
+    seconds = bench.of(4.0 if rate < 100 else 2.0, 0.5)
     ours: list[Sample] = []
     alone: list[float] = []
     floors: list[FloorSample] = []
