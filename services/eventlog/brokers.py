@@ -43,6 +43,7 @@ class Brokers:
         self._client: AIOKafkaClient | None = None
         # Of its own: the client makes one connection at a time, and one to a broker that is stopped takes long.
         self._metadata: AIOKafkaClient | None = None
+        self._starting_over: asyncio.Task[bool] | None = None
 
     async def start(self) -> None:
         """Connect, and learn who leads. Raises KafkaError, OSError or TimeoutError; then nothing is left behind."""
@@ -64,6 +65,9 @@ class Brokers:
         """Cut all connections; what is under way fails."""
         clients = [client for client in (self._client, self._metadata) if client is not None]
         self._client = self._metadata = None
+        if self._starting_over is not None:
+            self._starting_over.cancel()
+            await asyncio.wait([self._starting_over])
         for client in clients:
             try:
                 # A connection whose peer does not read may never close by itself.
@@ -85,15 +89,33 @@ class Brokers:
         return bool(self._metadata.cluster.partitions_for_topic(self._topic))
 
     async def _ask_anew(self) -> None:
-        assert self._metadata is not None
-        if not await self._metadata.force_metadata_update():
+        if not await self._update():
             raise KafkaConnectionError(f"nobody says who leads {self._topic}")
 
     async def refresh(self) -> None:
         """Ask who leads. Never raises; when nobody answers, nothing has changed."""
         if self._metadata is not None:
-            await self._metadata.force_metadata_update()
+            await self._update()
             await asyncio.sleep(_METADATA_PAUSE_S)
+
+    async def _update(self) -> bool:
+        """Ask those who were alive when last asked; when none of them is any more, begin again with the addresses given."""
+        if self._metadata is None:
+            return False
+        if await self._metadata.force_metadata_update():
+            return True
+        if self._starting_over is None or self._starting_over.done():
+            self._starting_over = asyncio.create_task(
+                self._start_over(self._metadata), name=f"bootstrap {self._topic}"
+            )
+        return await asyncio.shield(self._starting_over)
+
+    async def _start_over(self, metadata: AIOKafkaClient) -> bool:
+        try:
+            await metadata.bootstrap()
+        except KafkaConnectionError:
+            return False
+        return bool(await metadata.force_metadata_update())
 
     async def ask(self, broker: int, request: Any, connection: int) -> Any:
         """The answer. `connection`: requests of the same number share one and are answered in their order.
