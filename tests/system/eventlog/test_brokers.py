@@ -20,7 +20,8 @@ async def test_when_all_known_brokers_are_gone_the_given_addresses_are_asked_aga
         assert await brokers.know_topic()
         # As after an hour in which only one broker was alive when it was last asked, and now only the others are.
         metadata, client = brokers._metadata, brokers._client
-        assert metadata is not None and client is not None
+        assert metadata is not None
+        assert client is not None
         [dead] = free_ports(1)
         metadata.cluster._brokers = {1: BrokerMetadata(1, "127.0.0.1", dead, None)}
         for connection in [*metadata._conns.values(), *client._conns.values()]:
