@@ -2,7 +2,7 @@
 
 Unlike a channel's, their numbers have holes, because what lies between is addressed to others. Where the client stands
 is told by the last notice, by `pong` and by what REST has looked at. A gap is filled by REST before anything later is
-shown.
+shown; one after a long absence is only told: what all those notices have come to is in `GET /v1/me/sync`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from services.contract import frames
 NOTICES: Final = "notices"
 """In place of a channel, where gaps are spoken of: the person's notices."""
 
+MOST_FILLED: Final = 20_000
+"""Numbers in a gap that is filled. REST looks at 500 a request, whomever they address: after a week's absence from a large
+workspace it would be thousands of requests before the first new notice is shown."""
+
 _HELD: Final = 200
 _OVERHEAD: Final = 200
+_LONG_AGO: Final = "There were too many meanwhile. Fetch how things stand now."
 
 
 class NoticeStream:
@@ -69,6 +74,10 @@ class NoticeStream:
             self._to = max(self._to, frame.to)
             self._held.clear()
             return []
+        if frame.to - self.cursor > MOST_FILLED:
+            gap = NoticeGap(first=self.cursor + 1, last=frame.to, reason=_LONG_AGO)
+            self.cursor = frame.to
+            return [Show(gap, _OVERHEAD)]
         self._to = frame.to
         return [Lacks(NOTICES, self.cursor + 1, frame.to), FillGap(NOTICES)]
 

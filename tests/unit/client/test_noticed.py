@@ -9,7 +9,7 @@ import pytest
 
 from client.effects import FillGap, Show
 from client.model import Noticed, NoticeGap, RawNotice
-from client.noticed import NoticeStream
+from client.noticed import MOST_FILLED, NoticeStream
 from services.contract import frames
 from services.contract.events import UnknownEvent
 from services.contract.notices import AnnouncementPosted
@@ -155,3 +155,20 @@ def test_a_kind_of_a_later_release_is_shown_as_such() -> None:
     assert isinstance(later, Show)
     assert isinstance(later.event, Noticed)
     assert later.event.notice == UnknownEvent(type="moon.risen")
+
+
+def test_a_gap_after_a_long_absence_is_told_rather_than_filled() -> None:
+    stream = NoticeStream()
+    stream.cursor = 10
+    (filled, _) = stream.gap(frames.NoticesGap(from_=11, to=10 + MOST_FILLED))
+    assert not isinstance(filled, Show)
+    stream.disconnected()
+    (told,) = stream.gap(frames.NoticesGap(from_=11, to=11 + MOST_FILLED))
+    assert isinstance(told, Show)
+    assert isinstance(told.event, NoticeGap)
+    assert (told.event.first, told.event.last) == (11, 11 + MOST_FILLED)
+    assert told.event.reason
+    assert stream.lacking(1) is None
+    (live,) = stream.notice(1, frame(12 + MOST_FILLED))
+    assert isinstance(live, Show)
+    assert isinstance(live.event, Noticed), "and it goes on behind it"
