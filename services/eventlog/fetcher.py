@@ -285,7 +285,7 @@ class Fetcher:
             return
         records = PartitionRecords(
             TopicPartition(self._topic, place.partition),
-            MemoryRecords(data),
+            MemoryRecords(from_batch_of(data, place.next)),
             aborted,
             place.next,
             None,
@@ -335,6 +335,19 @@ class Fetcher:
             )
         self.resume()
         return taken
+
+
+def from_batch_of(data: bytes, position: int) -> bytes:
+    """A fetch answer without the whole batches before `position`: PartitionRecords passes over the beginning of the first
+    batch only, and hands out what lies before `position` in a later one."""
+    at = 0
+    while at + _LAST_DELTA_AT + 4 <= len(data):
+        base, length = _BATCH_HEAD.unpack_from(data, at)
+        end = at + 12 + length
+        if end > len(data) or base + _LAST_DELTA.unpack_from(data, at + _LAST_DELTA_AT)[0] >= position:
+            break
+        at = end
+    return data[at:]
 
 
 def next_offset(data: bytes) -> int | None:
