@@ -61,12 +61,13 @@ class Upkeep:
 
     async def _run(self) -> None:
         tidied = time.monotonic()
+        more = False
         while True:
             await asyncio.sleep(KEYS_EVERY_S)
             await self._look()
-            if time.monotonic() - tidied > TIDY_EVERY_S:
+            if more or time.monotonic() - tidied > TIDY_EVERY_S:
                 tidied = time.monotonic()
-                await self._tidy()
+                more = await self.tidy()
 
     async def _look(self) -> None:
         try:
@@ -77,11 +78,15 @@ class Upkeep:
         except ApiError:
             pass  # logged where it was found out; `ready` judges how long that may last
 
-    async def _tidy(self) -> None:
-        with contextlib.suppress(ApiError):
+    async def tidy(self) -> bool:
+        """Remove some of what is outdated; gives whether there is more, which must not wait for long: it would pile up."""
+        try:
             async with self._database.transaction() as db:
                 removed = await remove_outdated(db)
-            log.info("removed what is outdated", **removed)
+        except ApiError:  # logged where it was found out
+            return False
+        log.info("removed what is outdated", **removed)
+        return max(removed.values()) >= _TIDY_BATCH
 
 
 async def remove_outdated(db: AsyncConnection) -> dict[str, int]:

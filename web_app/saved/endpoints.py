@@ -9,10 +9,17 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from web_app.dependencies import ACTING, AccessClaims, PartsOfApp, Reading, ReadingViewer, Transaction
+from web_app.dependencies import (
+    ACTING,
+    AccessClaims,
+    PartsOfApp,
+    Reading,
+    ReadingViewer,
+    Transaction,
+    WritingViewer,
+)
 from web_app.fields import STORABLE, Body, ChannelPath, Listing, Reply, SeqPath, examples
 from web_app.messages.endpoints import written
-from web_app.messages.repository import find_access
 from web_app.messages.service import NO_MESSAGE, find_meant
 from web_app.messages.states import AT, PLAIN, HistoryMessage, WrittenMessage
 from web_app.messages.states import written as written_message
@@ -93,19 +100,17 @@ async def save_message(
     "/{channel_id}/{seq}",
     operation_id="unsave_message",
     dependencies=ACTING,
-    openapi_extra=acts("history.read"),
+    openapi_extra=acts("self"),
     summary="Keep a message no longer",
     status_code=204,
     response_class=Response,
-    responses=problems("not_a_member", "slow_down"),
+    responses=problems("slow_down"),
 )
 async def unsave_message(
-    channel_id: ChannelPath, seq: SeqPath, claims: AccessClaims, db: Transaction
+    channel_id: ChannelPath, seq: SeqPath, viewer: WritingViewer, db: Transaction
 ) -> Response:
-    """Also one that you did not keep."""
-    access = await find_access(db, claims, channel_id)
-    require("history.read", access.viewer.role, access.facts)
-    await repository.remove(db, access.viewer.user_id, channel_id, seq)
+    """Also one that you did not keep, and one of a channel that you have left."""
+    await repository.remove(db, viewer.user_id, channel_id, seq)
     return Response(status_code=204)
 
 

@@ -325,6 +325,11 @@ async def test_saved_messages_are_ones_own_and_of_channels_that_one_is_in(
         assert (await other.ask("DELETE", f"/v1/me/saved/{channel}/3")).status_code == 204
     await owner.ask("DELETE", f"/v1/channels/{channel}/members/{other.id}")
     assert ok(await other.get("/v1/me/saved"))["items"] == []
+    assert (await other.ask("DELETE", f"/v1/me/saved/{channel}/2")).status_code == 204, (
+        "one's own, also from outside"
+    )
+    left = await sql.fetch("select seq from saved_messages where user_id = $1 order by seq", other.id)
+    assert [row["seq"] for row in left] == [4]
 
 
 # --- later ----------------------------------------------------------------------------------------------------------

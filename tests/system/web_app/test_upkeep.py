@@ -46,6 +46,20 @@ async def test_only_what_is_outdated_is_removed(web: Web, owner: Person, sql: as
     assert first["channel"]["name"] == body["name"]
 
 
+async def test_however_much_is_outdated_it_is_all_removed(
+    web: Web, owner: Person, sql: asyncpg.Connection
+) -> None:
+    await sql.execute(
+        "insert into idempotency_keys (user_id, key, request_digest, created_at)"
+        " select $1, gen_random_uuid(), '', now() - interval '25 hours' from generate_series(1, 2500)",
+        owner.id,
+    )
+    upkeep = web.app.state.upkeep
+    assert [await upkeep.tidy() for _ in range(2)] == [True, True]
+    assert await upkeep.tidy() is False
+    assert await sql.fetchval("select count(*) from idempotency_keys where user_id = $1", owner.id) == 0
+
+
 async def test_a_defect_of_the_upkeep_is_not_survived(
     new_web: NewWeb, postgres: Postgres, secrets_dir: Path
 ) -> None:
