@@ -240,12 +240,13 @@ class Presence:
             states: dict[str, PresenceState] = {}
             for user_id in stale:
                 state = self.registry.state(user_id)
-                if state != watcher.shown[user_id]:
-                    if len(states) == MOST_SHOWN:
-                        break
-                    states[user_id] = state
-                else:
+                # A guest may have left since the channel that they shared.
+                if state == watcher.shown[user_id] or not self._may_watch(watcher.subscriber, user_id):
                     del watcher.stale[user_id]
+                    continue
+                if len(states) == MOST_SHOWN:
+                    break
+                states[user_id] = state
             if states and not self._put(watcher.subscriber, prepared(PresenceFrame(users=states))):
                 self.counts["held_back"] += 1
                 watcher.at = now + SHOW_EVERY

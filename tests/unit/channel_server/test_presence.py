@@ -105,6 +105,10 @@ def test_watching_ends_at_the_workspace_and_for_guests_at_their_channels() -> No
     assert presence(anna) == {OMAR: "offline"}
     assert presence(visitor) == {ANNA: "active"}
     assert world.node.state.company.presence.counts["unwatchable"] == 2
+    world.member(ROOM, guest, member=False)
+    anna.says({"type": "activity", "active": False})
+    passes(world, 2)
+    assert presence(visitor) == {ANNA: "active"}, "that they were, and nothing since"
 
 
 def test_watch_replaces_and_is_bounded_and_forgotten() -> None:
