@@ -14,6 +14,7 @@ import structlog
 from services.checkpointer import metrics
 from services.checkpointer.horizon import Quiet, fold_before
 from services.contract.generation import Generation
+from services.eventlog.comparison import must_exist
 from services.eventlog.errors import LogLost
 from services.eventlog.heads import Checkpoints, HeadsWriter
 from services.eventlog.probe import Probe
@@ -72,8 +73,7 @@ class Fold:
         """By partition, the offset up to which records are old enough."""
         topic, lag = self._generation.events_topic, self._generation.checkpoint_lag_ms
         async with Probe(self._kafka, topic) as probe:
-            if not await probe.exists():
-                raise LogLost(f"{topic}: the topic is gone")
+            await must_exist(probe, topic)
             ends = await probe.ends(self._positions)
             for partition, position in self._positions.items():
                 # after a start the position lies at the window's beginning, below what was folded already

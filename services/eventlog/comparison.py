@@ -69,6 +69,18 @@ async def compare(
             )
 
 
+async def must_exist(probe: Probe, topic: str) -> None:
+    """Raises LogLost when reachable brokers do not know the topic, several times in a row; once is a broker that is starting.
+
+    Raises aiokafka's KafkaError and TimeoutError when there is no answer.
+    """
+    for _ in range(_GONE_AFTER):
+        if await probe.exists():
+            return
+        await asyncio.sleep(_RETRY_S)
+    raise LogLost(f"{topic}: the topic is gone")
+
+
 async def compare_until_answered(
     probe: Probe,
     topic: str,
@@ -78,19 +90,13 @@ async def compare_until_answered(
     *,
     compacted: bool,
 ) -> None:
-    """Compare, asking again for as long as the brokers cannot be reached. Raises LogLost.
-
-    A topic that reachable brokers do not know, several times in a row, is lost; once is a broker that is starting.
-    """
-    gone = 0
+    """Compare, asking again for as long as the brokers cannot be reached. Raises LogLost."""
     while True:
         try:
-            if await probe.exists():
-                await compare(probe, topic, positions, last, identify, compacted=compacted)
-                return
-            gone += 1
+            await must_exist(probe, topic)
+            await compare(probe, topic, positions, last, identify, compacted=compacted)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("the log cannot be compared yet", topic=topic, error=repr(error))
-        if gone >= _GONE_AFTER:
-            raise LogLost(f"{topic}: the topic is gone")
-        await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return

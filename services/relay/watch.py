@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from services.contract.generation import Generation
 from services.database.engine import connected, is_unavailable
-from services.eventlog.comparison import compare
+from services.eventlog.comparison import compare, must_exist
 from services.eventlog.epoch import current_generation
 from services.eventlog.errors import LogLost
 from services.eventlog.probe import Probe
@@ -61,7 +61,7 @@ async def check_log(settings: DatabaseSettings, kafka: str, generation: Generati
     try:
         await _compare(settings, kafka, generation)
     except LogLost as lost:
-        # Once may be retention, that came by between the two questions, or a broker that is starting.
+        # Once may be retention, that came by between the two questions.
         log.warning("it does not look like the same log", error=str(lost))
         await asyncio.sleep(_AGAIN_S)
         await _compare(settings, kafka, generation)
@@ -71,8 +71,7 @@ async def _compare(settings: DatabaseSettings, kafka: str, generation: Generatio
     async with connected(settings, "lockstep-relay-watch") as connection:
         rows = await connection.fetch(_PERSISTED, generation.epoch)
     async with Probe(kafka, generation.events_topic) as probe:
-        if not await probe.exists():
-            raise LogLost(f"{generation.events_topic}: the topic is gone")
+        await must_exist(probe, generation.events_topic)
         await compare(
             probe,
             generation.events_topic,
