@@ -21,7 +21,10 @@ class Client(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
-        transport.send(WSMsgType.TEXT, self._room.encode())
+        if self._room:
+            transport.send(WSMsgType.TEXT, self._room.encode())
+        else:
+            self.welcome.set()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.welcome.set()
@@ -31,8 +34,9 @@ class Shouter:
     def __init__(self) -> None:
         self.clients: list[Client] = []
 
-    async def connect(self, url: str, rooms: list[str]) -> dict[str, Any]:
-        for room in rooms:
+    async def connect(self, urls: list[str], rooms: list[str]) -> dict[str, Any]:
+        """A client for each; the room is its first message, if it has to name one."""
+        for url, room in zip(urls, rooms, strict=True):
             _, client = await ws_connect(lambda room=room: Client(room), url)
             assert isinstance(client, Client)
             await asyncio.wait_for(client.welcome.wait(), 30)

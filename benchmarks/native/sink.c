@@ -3,6 +3,7 @@
  *     sink HOST PORT PATH FIRST_MESSAGES PROBE_EVERY
  *
  * FIRST_MESSAGES: a file with one line for each connection, the text it sends once it is open; an empty line: nothing.
+ * A line that begins with a slash is a path of the connection's own, and nothing is sent.
  * A connection that sent something is ready when it was answered by a frame. Every PROBE_EVERY-th connection also reads
  * its frames: where one holds "ns=" and 20 digits, that is when (CLOCK_MONOTONIC, nanoseconds) it was sent.
  *
@@ -110,7 +111,8 @@ static void request(struct client *client) {
     char text[512];
     int size = snprintf(text, sizeof text,
                         "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path);
+                        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                        client->first[0] == '/' ? client->first : path);
     if (write(client->fd, text, (size_t)size) != size) fail("request");
     client->state = UPGRADING;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
@@ -126,7 +128,7 @@ static void became_ready(struct client *client) {
 /* One text frame, masked with zeroes: the payload stays as it is. */
 static void say(struct client *client) {
     size_t size = strlen(client->first);
-    if (!size) {
+    if (!size || client->first[0] == '/') {
         became_ready(client);
         return;
     }
