@@ -27,6 +27,8 @@ LOG_CHECK_S: Final = 15.0
 
 _AGAIN_S: Final = 1.0
 
+_DATABASE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 _PERSISTED: Final = """
 select partition, next_offset, last_offset, last_append_ms, last_id from log_partitions where epoch = $1
 """
@@ -40,7 +42,7 @@ async def watch_log(settings: DatabaseSettings, kafka: str, generation: Generati
     while True:
         try:
             await check_log(settings, kafka, generation)
-        except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (KafkaError, OSError, TimeoutError, *_DATABASE) as error:
             if not (isinstance(error, KafkaError) or is_unavailable(error)):
                 raise
             log.warning("it cannot be told yet whether it is the same log", error=repr(error))
