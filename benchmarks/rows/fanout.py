@@ -8,7 +8,6 @@ answer, and what the node does anyway).
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from benchmarks.core.bench import GENEROUS, Bench
@@ -78,6 +77,8 @@ class Fanout:
         expected = talk.sent * (self._members - self._talking)
         counts = await self._sink.received(expected)
         spent = cpu_seconds(self._pid) - before
+        if counts.frames < expected or talk.refused or talk.unanswered:
+            await self._sink.quiet()  # nothing of this round may be counted in the next
         talk.must_be_whole()
         if counts.frames < expected or counts.closed:
             raise Spoiled(f"{expected} deliveries, {counts.frames} came, {counts.closed} connections closed")
@@ -124,32 +125,47 @@ async def run(bench: Bench) -> Result:
     return Result(benchmark="fanout", title=TITLE, rows=tuple(rows))
 
 
+class Rounds:
+    """Rounds of the node, of the node without anybody to show it to, and of the floor, at one rate."""
+
+    def __init__(self) -> None:
+        self.ours: list[Sample] = []
+        self.alone: list[float] = []
+        self.floors: list[FloorSample] = []
+
+
 async def at_rate(bench: Bench, fanout: Fanout, bare: Floor, rate: float) -> Row:
+    """At the highest rate, from `rate` on down, of which every round is completed."""
     seconds = bench.of(4.0 if rate < 100 else 2.0, 0.5)
-    ours: list[Sample] = []
-    alone: list[float] = []
-    floors: list[FloorSample] = []
     top = rate
+    while True:
+        try:
+            return row_of(rate, await rounds_at(bench, fanout, bare, top, seconds))
+        except Spoiled:
+            top = round(top * 0.8)
+            if top < 10:
+                raise
+
+
+async def rounds_at(bench: Bench, fanout: Fanout, bare: Floor, rate: float, seconds: float) -> Rounds:
+    """Raises Spoiled when one of them cannot be completed at this rate."""
+    rounds = Rounds()
 
     async def shown() -> None:
-        nonlocal top
-        while True:
-            try:
-                ours.append(await fanout.shown(top, seconds))
-                return
-            except Spoiled:
-                top = round(top * 0.8)
-                if top < 10:
-                    raise
+        rounds.ours.append(await fanout.shown(rate, seconds))
 
     async def unshown() -> None:
-        alone.append(await fanout.unshown(top, seconds))
+        rounds.alone.append(await fanout.unshown(rate, seconds))
 
     async def least() -> None:
-        floors.append(await bare.run(top, seconds))
-        await asyncio.sleep(0)
+        rounds.floors.append(await bare.run(rate, seconds))
 
     await bench.interleaved({"shown": shown, "unshown": unshown, "floor": least})
+    return rounds
+
+
+def row_of(rate: float, rounds: Rounds) -> Row:
+    ours, alone, floors = rounds.ours, rounds.alone, rounds.floors
     whole = Figure("us CPU/delivery", tuple(sample.micros for sample in ours))
     floor_figure = Figure("us CPU/delivery", tuple(micros for micros, _, _ in floors))
     members = round(ours[0].per_message / ours[0].micros)
