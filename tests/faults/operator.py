@@ -45,35 +45,32 @@ async def bootstrap_refuses(stack: Stack) -> str:
     return process.tail()
 
 
-async def next_epoch(stack: Stack, rng: random.Random, *, killed: int) -> Path:
-    """Stop what still runs and begin the next epoch; before it is let to its end, the command is killed -9 so often.
+async def next_epoch(stack: Stack, rng: random.Random, *, killed: int) -> tuple[Path, int]:
+    """Stop what still runs and begin the next epoch; before it is let to its end, the command is killed -9 so often, or
+    until it was quicker than that.
 
-    Each run salvages to a file of its own, as the command demands; gives that of the last one.
+    Each run salvages to a file of its own, as the command demands; gives that of the last one, and how often the command
+    was killed.
     """
     for process in stack.processes.values():
         await process.destroy()
-    took = 3.0
-    for _ in range(killed):
-        process = command(
-            stack, "next-epoch", "--salvage", str(stack.folder / f"salvage-{next(_runs)}.jsonl")
-        )
+    longest = 3.0
+    for kills in range(killed + 1):
+        file = stack.folder / f"salvage-{next(_runs)}.jsonl"
+        process = command(stack, "next-epoch", "--salvage", str(file))
         process.spawn()
-        with contextlib.suppress(TimeoutError):
-            # Begun anew by an operator when it was killed; done already when the machine is fast.
-            await process.wait(rng.uniform(0.3, took))
-        await process.destroy()
-        if process.returncode == 0:
-            raise AssertionError("the command was done before it was killed: give it less time")
-        took = min(took * 1.2, 6.0)
-    file = stack.folder / f"salvage-{next(_runs)}.jsonl"
-    process = command(stack, "next-epoch", "--salvage", str(file))
-    process.spawn()
-    try:
-        status = await process.wait(120.0)
-        assert status == 0, f"next-epoch ended with {status}:\n{process.tail()}"
-    finally:
-        await process.destroy()
-    return file
+        status: int | None = None
+        try:
+            with contextlib.suppress(TimeoutError):
+                status = await process.wait(120.0 if kills == killed else rng.uniform(0.3, longest))
+        finally:
+            await process.destroy()
+        if status == 0:
+            assert kills or not killed, "the command was done before it was killed for the first time"
+            return file, kills
+        assert status is None, f"next-epoch ended with {status}:\n{process.tail()}"
+        longest = min(longest * 1.2, 6.0)
+    raise AssertionError("next-epoch takes longer than two minutes")
 
 
 def salvaged(file: Path) -> list[dict[str, Any]]:

@@ -137,7 +137,7 @@ async def log_wiped(lab: Lab) -> Outcome:
                 stack.processes[name].spawn()
             await all_refuse(stack, "node-1", "persister")
             assert "next-epoch" in await bootstrap_refuses(stack)
-            file = await next_epoch(stack, lab.rng, killed=killed)
+            file, kills = await next_epoch(stack, lab.rng, killed=killed)
             assert salvaged(file) == []
             await stack.bootstrap()
             await stack.start()
@@ -150,7 +150,7 @@ async def log_wiped(lab: Lab) -> Outcome:
         resets = _resets(talkers)
         assert all(resets[person.name] for person in talkers.people), resets
         outcome.judged(await talkers.must_hold(messages=200))
-    outcome.did = f"Kafka wiped; the operator's command killed {killed} times before it was let to its end"
+    outcome.did = f"Kafka wiped; the operator's command killed {kills} times before it was let to its end"
     outcome.facts = {"refused": ", ".join(sorted(reasons)), "resets": resets.total()}
     return outcome
 
@@ -293,7 +293,7 @@ class _Cell:
         """The operator's work; gives what was salvaged."""
         begun = time.monotonic()
         before = _resets(talkers)
-        file = await next_epoch(self._stack, self._lab.rng, killed=killed)
+        file, _ = await next_epoch(self._stack, self._lab.rng, killed=killed)
         await self._stack.bootstrap()
         await self._stack.start()
         await _all_in_epoch(talkers, epoch)

@@ -41,12 +41,12 @@ class _Strange:
 
 
 def _strange() -> list[_Strange]:
-    reaction = b'{"type":"reaction.added","seq":1,"emoji":"\xf0\x9f\x91\x8d","by":{"device":"watch"}}'
+    sticker = b'{"type":"sticker.added","seq":1,"emoji":"\xf0\x9f\x91\x8d","by":{"device":"watch"}}'
     poll = b'{"type":"poll.opened","choices":["a","b"],"closes_at":1893456000000}'
     richer = b'{"type":"message.posted","text":"with a field from tomorrow","blocks":[{"bold":true}]}'
     other_shape = b'{"type":"message.posted","blocks":[{"text":"no text of its own"}]}'
     return [
-        _Strange(reaction, reaction, unprojected=False),
+        _Strange(sticker, sticker, unprojected=False),
         _Strange(poll, poll, unprojected=False),
         _Strange(richer, richer, unprojected=False),
         _Strange(other_shape, other_shape, unprojected=True),
