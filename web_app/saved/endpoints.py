@@ -16,10 +16,10 @@ from web_app.dependencies import (
     Reading,
     ReadingViewer,
     Transaction,
-    WritingViewer,
 )
 from web_app.fields import STORABLE, Body, ChannelPath, Listing, Reply, SeqPath, examples
 from web_app.messages.endpoints import written
+from web_app.messages.repository import find_access
 from web_app.messages.service import NO_MESSAGE, find_meant
 from web_app.messages.states import AT, PLAIN, HistoryMessage, WrittenMessage
 from web_app.messages.states import written as written_message
@@ -100,17 +100,19 @@ async def save_message(
     "/{channel_id}/{seq}",
     operation_id="unsave_message",
     dependencies=ACTING,
-    openapi_extra=acts("self"),
+    openapi_extra=acts("history.read"),
     summary="Keep a message no longer",
     status_code=204,
     response_class=Response,
-    responses=problems("slow_down"),
+    responses=problems("not_a_member", "slow_down"),
 )
 async def unsave_message(
-    channel_id: ChannelPath, seq: SeqPath, viewer: WritingViewer, db: Transaction
+    channel_id: ChannelPath, seq: SeqPath, claims: AccessClaims, db: Transaction
 ) -> Response:
-    """Also one that you did not keep, and one of a channel that you have left."""
-    await repository.remove(db, viewer.user_id, channel_id, seq)
+    """Also one that you did not keep; and one that you kept of a channel that you have left."""
+    access = await find_access(db, claims, channel_id)
+    if not await repository.remove(db, access.viewer.user_id, channel_id, seq):
+        require("history.read", access.viewer.role, access.facts)
     return Response(status_code=204)
 
 

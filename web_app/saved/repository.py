@@ -22,12 +22,14 @@ async def save(db: AsyncConnection, user_id: str, channel_id: str, seq: int, not
     )
 
 
-async def remove(db: AsyncConnection, user_id: str, channel_id: str, seq: int) -> None:
-    await db.execute(
+async def remove(db: AsyncConnection, user_id: str, channel_id: str, seq: int) -> bool:
+    """False when it was not kept."""
+    removed = await db.execute(
         delete(SavedMessage).where(
             SavedMessage.user_id == user_id, SavedMessage.channel_id == channel_id, SavedMessage.seq == seq
         )
     )
+    return bool(removed.rowcount)
 
 
 async def list_saved(db: AsyncConnection, user_id: str, before: int | None, limit: int) -> Sequence[AnyRow]:
