@@ -8,6 +8,7 @@ answer, and what the node does anyway).
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from benchmarks.core.bench import GENEROUS, Bench
@@ -92,6 +93,12 @@ class Fanout:
             latency=counts.latency,
         )
 
+    async def nothing(self, seconds: float) -> float:
+        """Milliseconds of processor time that the node uses in a second in which nobody says anything."""
+        before = cpu_seconds(self._pid)
+        await asyncio.sleep(seconds)
+        return (cpu_seconds(self._pid) - before) / seconds * 1000
+
     async def unshown(self, rate: float, seconds: float) -> float:
         """The same to nobody else: microseconds a message."""
         before = cpu_seconds(self._pid)
@@ -132,6 +139,7 @@ class Rounds:
         self.ours: list[Sample] = []
         self.alone: list[float] = []
         self.floors: list[FloorSample] = []
+        self.idle: list[float] = []
 
 
 async def at_rate(bench: Bench, fanout: Fanout, bare: Floor, rate: float) -> Row:
@@ -160,7 +168,10 @@ async def rounds_at(bench: Bench, fanout: Fanout, bare: Floor, rate: float, seco
     async def least() -> None:
         rounds.floors.append(await bare.run(rate, seconds))
 
-    await bench.interleaved({"shown": shown, "unshown": unshown, "floor": least})
+    async def nothing() -> None:
+        rounds.idle.append(await fanout.nothing(seconds / 2))
+
+    await bench.interleaved({"shown": shown, "unshown": unshown, "floor": least, "idle": nothing})
     return rounds
 
 
@@ -173,6 +184,7 @@ def row_of(rate: float, rounds: Rounds) -> Row:
     shown_only = whole.minus(share.scaled(1 / members, "us CPU/delivery"))
     also = {
         "before anybody is shown it": share,
+        "when nobody says anything": Figure("ms CPU/s", tuple(rounds.idle)),
         "showing alone": shown_only,
         "showing alone, ratio": shown_only.per(floor_figure),
         "p50 delivery": Figure("ms", tuple(sample.latency.ms(50) for sample in ours)),

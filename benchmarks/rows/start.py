@@ -73,6 +73,8 @@ async def run(bench: Bench) -> Result:
             "start with the directory alone": Figure("s", (without_events.seconds,)),
             "memory of a membership": Figure("bytes", (per_membership,)),
             "memory of a head": Figure("bytes", (heads,)),
+            "memberships that fit into a GiB": Figure("memberships", (2**30 / per_membership,)),
+            "channels that fit into a GiB, heads alone": Figure("channels", (2**30 / heads,)),
             "node, whole": Figure("MiB", tuple(sample.megabytes for sample in samples["ours"])),
         },
         targets=(Target("ratio", "<=", 2.0, "<= 2x"),),
