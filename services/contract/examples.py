@@ -42,7 +42,7 @@ NOTICES: Final[tuple[notices.Notice, ...]] = (
     notices.DirectOpened(channel=CHANNEL, user_ids=[OMAR]),
     notices.InviteAccepted(user=OMAR, user_ids=[ANNA]),
     notices.MentionMade(channel=CHANNEL, seq=42, user_ids=[ANNA]),
-    notices.ReadMoved(channel=CHANNEL, seq=42, head=44, user_ids=[ANNA]),
+    notices.ReadMoved(channel=CHANNEL, seq=42, head=44, forward=True, user_ids=[ANNA]),
     notices.ThreadRead(channel=CHANNEL, root=42, seq=44, head=44, user_ids=[ANNA]),
     notices.ThreadFollowed(channel=CHANNEL, root=42, following=True, user_ids=[ANNA]),
     notices.ProfileChanged(user=OMAR, all=True),

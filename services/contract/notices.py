@@ -64,21 +64,24 @@ class MentionMade(_Notice, frozen=True, tag="mention.made"):
 class ReadMoved(_Notice, frozen=True, tag="read.moved"):
     """You have read a channel up to `seq`, or marked it unread from there; `head`: of the channel when you decided so.
 
-    It outweighs what you posted up to `head`, and what you post after that outweighs it.
+    `forward`: you have read so far, at least; a number that you had come to already changes nothing. Without it the marker
+    is put there: it outweighs what you posted up to `head`, and what you post after that outweighs it.
     """
 
     channel: ChannelId
     seq: Seq
     head: Seq
+    forward: bool = False
 
 
 class ThreadRead(_Notice, frozen=True, tag="thread.read"):
-    """You have read the thread of the message `root` up to `seq`; `head` as in `read.moved`."""
+    """You have read the thread of the message `root` up to `seq`; `head` and `forward` as in `read.moved`."""
 
     channel: ChannelId
     root: Seq
     seq: Seq
     head: Seq
+    forward: bool = False
 
 
 class ThreadFollowed(_Notice, frozen=True, tag="thread.followed"):

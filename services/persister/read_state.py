@@ -22,10 +22,17 @@ _NOT_MOVED: Final = -1
 
 
 class Put(NamedTuple):
-    """Where a person put a marker, and the channel's head by then."""
+    """Where a person put a marker, and the channel's head by then; without that head they have only read on so far."""
 
     seq: int
     head: int
+
+    def then(self, seq: int, head: int, forward: bool) -> Put:
+        """The two together, as one."""
+        return Put(max(self.seq, seq), self.head) if forward else Put(seq, head)
+
+
+_NOWHERE: Final = Put(0, _NOT_MOVED)
 
 
 Reader = tuple[str, str]
@@ -74,10 +81,14 @@ def read_state(
                 state.own[at.sender, at.channel] = at.seq
     for person, notice in notices:
         match notice:
-            case ReadMoved(channel=channel, seq=seq, head=head):
-                state.moved[person, channel] = Put(seq, head)
-            case ThreadRead(channel=channel, root=root, seq=seq, head=head):
-                state.thread_moved[person, channel, root] = Put(seq, head)
+            case ReadMoved(channel=channel, seq=seq, head=head, forward=forward):
+                reader = person, channel
+                state.moved[reader] = state.moved.get(reader, _NOWHERE).then(seq, head, forward)
+            case ThreadRead(channel=channel, root=root, seq=seq, head=head, forward=forward):
+                follower = person, channel, root
+                state.thread_moved[follower] = state.thread_moved.get(follower, _NOWHERE).then(
+                    seq, head, forward
+                )
             case ThreadFollowed(channel=channel, root=root, following=following):
                 state.chosen[person, channel, root] = following
     state.mentioned.update(called)
@@ -89,7 +100,7 @@ insert into read_markers (user_id, channel_id, own, moved, head)
 select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
 on conflict (user_id, channel_id) do update set
     own = greatest(read_markers.own, excluded.own),
-    moved = case when excluded.head < 0 then read_markers.moved else excluded.moved end,
+    moved = case when excluded.head < 0 then greatest(read_markers.moved, excluded.moved) else excluded.moved end,
     head = case when excluded.head < 0 then read_markers.head else excluded.head end
 """
 
@@ -117,7 +128,9 @@ on conflict (user_id, channel_id, root) do update
 _READ_THREAD: Final = """
 insert into thread_follows (user_id, channel_id, root, moved, head)
 select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-on conflict (user_id, channel_id, root) do update set moved = excluded.moved, head = excluded.head
+on conflict (user_id, channel_id, root) do update set
+    moved = case when excluded.head < 0 then greatest(thread_follows.moved, excluded.moved) else excluded.moved end,
+    head = case when excluded.head < 0 then thread_follows.head else excluded.head end
 """
 
 _CHOOSE: Final = """
@@ -130,9 +143,8 @@ on conflict (user_id, channel_id, root) do update set chosen = excluded.chosen
 
 async def write_read_state(connection: asyncpg.Connection, state: ReadState) -> None:
     """In the transaction of the batch, after its messages; at most one statement for each kind of fact."""
-    nothing = Put(0, _NOT_MOVED)
     if keys := sorted(state.own.keys() | state.moved.keys()):
-        rows = [(*key, state.own.get(key, 0), *state.moved.get(key, nothing)) for key in keys]
+        rows = [(*key, state.own.get(key, 0), *state.moved.get(key, _NOWHERE)) for key in keys]
         await connection.execute(_MARK, *_columns(rows))
     if state.roots:
         await connection.execute(_FOLLOW_AS_AUTHOR, *_columns(sorted(state.roots)))

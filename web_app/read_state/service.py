@@ -32,13 +32,13 @@ async def read(parts: Parts, claims: Claims, channel: str, root: int | None, wan
     place = await _place(parts, claims, channel, root, max(wanted.seq, wanted.head))
     if wanted.seq <= place.marker:
         return Marker(seq=place.marker, head=place.head, notices=None)
-    return await _put(parts, place, channel, root, wanted.seq)
+    return await _put(parts, place, channel, root, wanted.seq, forward=True)
 
 
 async def unread(parts: Parts, claims: Claims, channel: str, root: int | None, wanted: UnreadFrom) -> Marker:
     """Raises as `read`."""
     place = await _place(parts, claims, channel, root, max(wanted.seq, wanted.head))
-    return await _put(parts, place, channel, root, wanted.seq - 1)
+    return await _put(parts, place, channel, root, wanted.seq - 1, forward=False)
 
 
 async def follow(parts: Parts, claims: Claims, channel: str, root: int, wanted: Following) -> Followed:
@@ -75,11 +75,15 @@ async def _place(parts: Parts, claims: Claims, channel: str, root: int | None, a
     return place
 
 
-async def _put(parts: Parts, place: Place, channel: str, root: int | None, seq: int) -> Marker:
+async def _put(
+    parts: Parts, place: Place, channel: str, root: int | None, seq: int, *, forward: bool
+) -> Marker:
     mine = [place.viewer.user_id]
     notice: Notice
     if root is None:
-        notice = ReadMoved(channel=channel, seq=seq, head=place.head, user_ids=mine)
+        notice = ReadMoved(channel=channel, seq=seq, head=place.head, forward=forward, user_ids=mine)
     else:
-        notice = ThreadRead(channel=channel, root=root, seq=seq, head=place.head, user_ids=mine)
+        notice = ThreadRead(
+            channel=channel, root=root, seq=seq, head=place.head, forward=forward, user_ids=mine
+        )
     return Marker(seq=seq, head=place.head, notices=await tell(parts, place.viewer, notice))

@@ -191,14 +191,19 @@ async def test_counts_are_what_a_naive_recount_says(
                 old.there = False
             case ("read" | "unread") as kind if user in members and naive.head:
                 seq = target if kind == "read" else max(target - 8, 0)
-                await notice(user, ReadMoved(channel=channel, seq=seq, head=naive.head, user_ids=[user]))
-                naive.markers[user] = seq
+                # A device that is behind may say so, too: it takes nothing back.
+                forward = kind == "read"
+                read = ReadMoved(channel=channel, seq=seq, head=naive.head, forward=forward, user_ids=[user])
+                await notice(user, read)
+                naive.markers[user] = max(naive.markers.get(user, 0), seq) if forward else seq
             case "thread" if old is not None and old.thread is None:
-                await notice(
-                    user,
-                    ThreadRead(channel=channel, root=target, seq=target, head=naive.head, user_ids=[user]),
+                forward, seq = chance.random() < 0.5, chance.randint(target, naive.head)
+                read_thread = ThreadRead(
+                    channel=channel, root=target, seq=seq, head=naive.head, forward=forward, user_ids=[user]
                 )
-                naive.thread_markers[user, target] = target
+                await notice(user, read_thread)
+                before = naive.thread_markers.get((user, target), 0)
+                naive.thread_markers[user, target] = max(before, seq) if forward else seq
             case "follow" if old is not None and old.thread is None:
                 following = chance.random() < 0.5
                 await notice(
