@@ -20,7 +20,6 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     for_code,
 )
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from services.contract.envelope import partition_of
@@ -28,6 +27,7 @@ from services.eventlog import metrics, producers
 from services.eventlog.brokers import Brokers
 from services.eventlog.errors import AppendFailed, Overloaded
 from services.eventlog.pipeline import Batch, Lane, Pace, Producer
+from services.eventlog.wire import Produce, ProduceAnswer
 
 log = structlog.get_logger()
 
@@ -46,7 +46,6 @@ _SLOW_S: Final = 1.0
 """After so long without an answer it is asked, as often, who leads now."""
 
 _CONNECTION: Final = 1
-_ALL_IN_SYNC: Final = -1
 _MAGIC: Final = 2
 
 
@@ -242,15 +241,14 @@ class Appender:
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(_SLOW_S, self._look_for_slow)
         try:
-            request = ProduceRequest(
-                transactional_id=None,
-                required_acks=_ALL_IN_SYNC,
-                timeout=self._request_timeout_ms,
-                topics=[(self._topic, [(p, _encoded(batch)) for p, batch in batches.items()])],
+            request = Produce(
+                self._topic,
+                [(partition, _encoded(batch)) for partition, batch in batches.items()],
+                timeout_ms=self._request_timeout_ms,
             )
-            answer = await self._brokers.ask(broker, request, _CONNECTION)
+            answer: ProduceAnswer = await self._brokers.ask(broker, request, _CONNECTION)
             seconds = asyncio.get_running_loop().time() - started
-            answers = {place[0]: place[1] for _, places in answer.topics for place in places}
+            answers = answer.errors
         except KafkaError as failure:
             error = failure
             self._refresh()

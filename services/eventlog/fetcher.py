@@ -17,12 +17,12 @@ from typing import Any, Final
 import structlog
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException, KafkaError, for_code
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from services.eventlog import metrics
 from services.eventlog.brokers import Brokers
+from services.eventlog.wire import Fetch, FetchAnswer
 
 log = structlog.get_logger()
 
@@ -39,6 +39,9 @@ _PARTITION_BYTES: Final = 1024 * 1024
 _REQUEST_BYTES: Final = 16 * 1024 * 1024
 
 _AGAIN_S: Final = 0.1
+_LOOK_S: Final = 0.25
+"""How often it is looked whether a broker leads that is not followed, none leads, or one says nothing."""
+
 _SLOW_S: Final = 1.0
 """After so long without an answer it is asked, as often, who leads now."""
 
@@ -55,6 +58,9 @@ _BUSY_S: Final = 1.0
 _FIRST_CONNECTION: Final = 2
 _UNREACHED: Final = 64
 """How many ends are remembered that the reader has not come to yet; forgetting one only makes a proof older."""
+
+_ALL: Final = -1
+"""In place of a partition: an answer that refuses all of them."""
 
 _BATCH_HEAD: Final = struct.Struct(">qi")
 _LAST_DELTA: Final = struct.Struct(">i")
@@ -177,7 +183,7 @@ class Fetcher:
                         tasks.create_task(
                             self._poll(broker, turn), name=f"poll {self._topic} {broker} {turn}"
                         )
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_LOOK_S)
                 now = time.monotonic()
                 slow = any(now - asked > _SLOW_S for asked in self._asked.values())
                 leaderless = [p for p in self.places if self._brokers.leader(p) is None]
@@ -234,17 +240,18 @@ class Fetcher:
 
     async def _ask(self, broker: int, turn: int, places: list[Place], wait_ms: int) -> bool:
         """One request and its answer; False when there was none."""
-        request = FetchRequest(
-            wait_ms,
-            1,
-            _REQUEST_BYTES,
-            READ_COMMITTED if self._committed_only else READ_UNCOMMITTED,
-            [(self._topic, [(place.partition, place.next, _PARTITION_BYTES) for place in places])],
+        request = Fetch(
+            self._topic,
+            [(place.partition, place.next) for place in places],
+            max_wait_ms=wait_ms,
+            max_bytes=_REQUEST_BYTES,
+            partition_bytes=_PARTITION_BYTES,
+            committed_only=self._committed_only,
         )
         breaks = {place.partition: place.breaks for place in places}
         asked = self._asked[broker, turn] = time.monotonic()
         try:
-            answer = await self._brokers.ask(broker, request, _FIRST_CONNECTION + turn)
+            answer: FetchAnswer = await self._brokers.ask(broker, request, _FIRST_CONNECTION + turn)
         except KafkaError as error:
             log.warning("fetch failed", topic=self._topic, broker=broker, error=repr(error))
             self._all_broken(breaks)
@@ -255,21 +262,24 @@ class Fetcher:
         now = time.monotonic()
         if not wait_ms:
             self._round_trips[broker] = now - asked
-        answers = [each for _, partitions in answer.topics for each in partitions]
-        if refused := {partition: for_code(code).__name__ for partition, code, *_ in answers if code}:
+        codes = {found.partition: found.error for found in answer.places if found.error}
+        if answer.error:
+            codes[_ALL] = answer.error
+        if codes:
+            refused = {partition: for_code(code).__name__ for partition, code in codes.items()}
             log.warning("fetch refused", topic=self._topic, broker=broker, partitions=refused)
             # A topic that is deleted, and perhaps made anew, goes partition by partition.
             self._all_broken(breaks)
             await self._brokers.refresh()
             return False
-        for partition, _, highwater, stable, *_, aborted, _, data in answers:
-            place = self.places[partition]
-            if place.breaks != breaks[partition]:
+        for found in answer.places:
+            place = self.places[found.partition]
+            if place.breaks != breaks[found.partition]:
                 continue
-            if not place.ended_at(stable if self._committed_only else highwater, asked, now):
+            if not place.ended_at(found.stable if self._committed_only else found.end, asked, now):
                 self.broken(place)
-            elif data:
-                self._keep(place, data, aborted, now)
+            elif found.data:
+                self._keep(place, found.data, found.aborted, now)
         return True
 
     def _all_broken(self, breaks: Mapping[int, int]) -> None:

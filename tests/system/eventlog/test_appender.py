@@ -10,12 +10,12 @@ from functools import partial
 
 import pytest
 from aiokafka.client import AIOKafkaClient
-from aiokafka.protocol.produce import ProduceRequest
 
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
 from services.eventlog.errors import AppendFailed, Overloaded
 from services.eventlog.sequencer import Kind, Sequencer
+from services.eventlog.wire import Produce
 from tests.stack.servers import Kafka
 from tests.stack.waiting import PATIENCE_S
 from tests.system.conftest import Factory
@@ -250,7 +250,7 @@ async def test_a_lane_that_ends_by_what_nobody_expects_fails_like_a_batch_and_is
             send_request = AIOKafkaClient.send
 
             async def send(client: AIOKafkaClient, node: int, request: object, **options: int) -> object:
-                if not isinstance(request, ProduceRequest):
+                if not isinstance(request, Produce):
                     return await send_request(client, node, request, **options)
                 handed_over.set()
                 if end == "error":

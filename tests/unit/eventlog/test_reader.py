@@ -7,16 +7,18 @@ import asyncio
 import random
 import struct
 from collections.abc import Mapping
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v11
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from services.eventlog import reader
 from services.eventlog.reader import TopicReader
+from services.eventlog.wire import Fetch, FetchAnswer, Fetched
 
 TOPIC = "events.1"
 PARTITIONS = 2
@@ -67,31 +69,28 @@ class FakeBrokers:
     async def ask(self, broker: int, request: Any, connection: int) -> Any:
         for _ in range(self.rng.randint(1, 6)):
             await asyncio.sleep(0)
-        ((_, partitions),) = request._topics
-        if isinstance(request, FetchRequest):
+        if isinstance(request, Fetch):
             if self.rng.random() < self.failing:
                 raise KafkaConnectionError("cut")
-            answers: list[tuple[Any, ...]] = []
-            for partition, offset, _ in partitions:
-                end = self.log.ends[partition]
-                answers.append(
-                    (
-                        partition,
-                        0,
-                        end,
-                        end,
-                        0,
-                        [],
-                        -1,
-                        self.log.read(partition, offset, self.rng.randint(0, 3)),
-                    )
-                )
+            ((_, asked),) = FetchRequest_v11.decode(BytesIO(request.encode())).topics
+            return FetchAnswer(0, [self._fetched(partition, offset) for partition, _, offset, *_ in asked])
+        ((_, partitions),) = request._topics
+        if isinstance(request, FetchRequest):
+            answers: list[tuple[Any, ...]] = [
+                (found.partition, 0, found.end, found.stable, 0, [], -1, found.data)
+                for found in (self._fetched(partition, offset) for partition, offset, _ in partitions)
+            ]
         else:
             answers = [
                 (partition, 0, -1, self.log.ends[partition] if at == -1 else 0)
                 for partition, at in partitions
             ]
         return SimpleNamespace(topics=[(TOPIC, answers)])
+
+    def _fetched(self, partition: int, offset: int) -> Fetched:
+        end = self.log.ends[partition]
+        data = self.log.read(partition, offset, self.rng.randint(0, 3))
+        return Fetched(partition, 0, end, end, [], data)
 
 
 @pytest.mark.parametrize("failing", [0.0, 0.02])
