@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ BATCH_BYTES = 256 * 1024
 """What is shown in one go: also the most that one write can add to a client's buffer."""
 
 TICK_SECONDS = 0.05
+
+REST_SHARE = 1.0
+REST_AT_LEAST = 0.001
+REST_AT_MOST = 0.02
+"""After showing a batch took long, the next one waits for so many times as long, in seconds: what comes meanwhile shares its
+writes, and a write costs much the same for one event and for twenty. Who is shown little does not wait at all."""
 
 Batch = list[tuple[int, list[LogRecord]]]
 
@@ -49,12 +56,17 @@ class Loops:
             while True:
                 fetched = await self._replay.batch(250)
                 self._prove()
+                showing = 0.0
                 for batch in bounded(fetched):
                     for partition, records in batch:
                         self._node.records(partition, records)
+                    begun = time.monotonic()
                     await _to_the_end(self._node.flush)
+                    showing += time.monotonic() - begun
                 if self._node.has_laggards:
                     self.wake()
+                if rest := rest_after(showing):
+                    await asyncio.sleep(rest)
         except Overtaken:
             raise
         except LogLost as error:
@@ -95,6 +107,12 @@ class Loops:
         self._node.proven(events, directory)
         if directory and all(events.values()):
             self.replayed.set()
+
+
+def rest_after(showing: float) -> float:
+    """Seconds to let pass before the next batch, when the last one took `showing` seconds to write."""
+    rest = min(showing * REST_SHARE, REST_AT_MOST)
+    return rest if rest >= REST_AT_LEAST else 0.0
 
 
 async def _to_the_end(step: Callable[[], bool]) -> None:
