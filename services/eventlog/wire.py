@@ -145,6 +145,10 @@ class Fetched(NamedTuple):
     aborted: list[tuple[int, int]]
     data: bytes
 
+    def __repr__(self) -> str:
+        # aiokafka logs every answer at `debug`; what people say belongs in no log.
+        return f"Fetched({self.partition}, error={self.error}, end={self.end}, {len(self.data)} bytes)"
+
 
 class FetchAnswer(NamedTuple):
     """`error`: Kafka's error code for the request as a whole, 0 for none."""

@@ -78,6 +78,13 @@ def test_what_fetch_is_answered(topic: str, error: int, found: list[Fetched]) ->
     assert read(FetchAnswer, request, encoded) == FetchAnswer(error, found)
 
 
+def test_what_people_say_is_not_shown_when_an_answer_is_logged() -> None:
+    answer = FetchAnswer(0, [Fetched(3, 0, 9, 8, [], b"what somebody said")])
+    assert "somebody" not in repr(answer)
+    assert "18 bytes" in repr(answer)
+    assert "somebody" not in repr(Produce("t", [(0, b"what somebody said")], timeout_ms=1))
+
+
 def test_lists_that_are_null_are_empty() -> None:
     encoded = FetchResponse_v11(0, 0, 0, [("t", [(3, 0, 9, 8, 0, None, -1, None)])]).encode()
     request = Fetch("t", [], max_wait_ms=1, max_bytes=1, partition_bytes=1, committed_only=True)
