@@ -61,7 +61,8 @@ class Reborn(NamedTuple):
 
 
 class Lacks(NamedTuple):
-    """The server no longer holds `first` .. `last` of this channel; a `FillGap` follows."""
+    """`first` .. `last` of this channel have to be fetched, because the server no longer holds them or those behind them; a
+    `FillGap` follows, unless one is being filled that this makes longer."""
 
     channel: str
     first: int

@@ -36,12 +36,12 @@ class Lacking(NamedTuple):
 
 
 class _Filling:
-    """A gap being filled: up to where, and what came live behind it."""
+    """A gap being filled: up to where, up to where it was said that it lacks, and what came live behind it."""
 
-    __slots__ = ("held", "held_bytes", "to")
+    __slots__ = ("held", "held_bytes", "said", "to")
 
     def __init__(self, to: int) -> None:
-        self.to = to
+        self.to = self.said = to
         self.held: list[frames.EventFrame] = []
         self.held_bytes = 0
 
@@ -235,7 +235,9 @@ class Streams:
     def _lack(self, channel: str, to: int) -> list[Effect]:
         filling = self._filling.get(channel)
         if filling is not None:
-            lacks = Lacks(channel, filling.end + 1, to)
+            # What was held back in between is fetched with the rest, and so it is lacking, too.
+            lacks = Lacks(channel, max(filling.said, self.cursors[channel]) + 1, to)
+            filling.said = to
             filling.extend(to)
             return [lacks]
         self._filling[channel] = _Filling(to)

@@ -54,7 +54,7 @@ async def next_epoch(stack: Stack, rng: random.Random, *, killed: int) -> tuple[
     """
     for process in stack.processes.values():
         await process.destroy()
-    longest = 3.0
+    longest = 1.2
     for kills in range(killed + 1):
         file = stack.folder / f"salvage-{next(_runs)}.jsonl"
         process = command(stack, "next-epoch", "--salvage", str(file))
@@ -69,7 +69,7 @@ async def next_epoch(stack: Stack, rng: random.Random, *, killed: int) -> tuple[
             assert kills or not killed, "the command was done before it was killed for the first time"
             return file, kills
         assert status is None, f"next-epoch ended with {status}:\n{process.tail()}"
-        longest = min(longest * 1.2, 6.0)
+        longest *= 1.25
     raise AssertionError("next-epoch takes longer than two minutes")
 
 

@@ -135,9 +135,20 @@ def test_a_second_gap_while_one_is_filled_makes_it_longer() -> None:
     streams = opened()
     streams.gap(frames.Gap(channel=C, from_=1, to=2))
     streams.event(live(3))
-    assert streams.gap(frames.Gap(channel=C, from_=4, to=5)) == [Lacks(C, 4, 5)]
+    assert streams.gap(frames.Gap(channel=C, from_=4, to=5)) == [Lacks(C, 3, 5)], "3 is fetched with them"
     assert shown(streams.filled(C, 1, page(1, 2, 3, 4, 5))) == [1, 2, 3, 4, 5]
     assert shown(streams.event(live(6))) == [6]
+
+
+def test_a_gap_behind_what_is_fetched_already_begins_where_nothing_was_said_or_shown_yet() -> None:
+    streams = opened()
+    streams.gap(frames.Gap(channel=C, from_=1, to=1))
+    for seq in range(2, HELD_EVENTS + 3):
+        streams.event(live(seq))
+    assert shown(streams.filled(C, 1, page(1, 2, 3))) == [1, 2, 3]
+    end = HELD_EVENTS + 2
+    assert streams.gap(frames.Gap(channel=C, from_=end + 1, to=end + 9)) == [Lacks(C, 4, end + 9)]
+    assert streams.gap(frames.Gap(channel=C, from_=end + 10, to=end + 12)) == [Lacks(C, end + 10, end + 12)]
 
 
 def test_what_is_held_back_is_bounded_and_what_does_not_fit_is_fetched_too() -> None:
