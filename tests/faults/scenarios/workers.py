@@ -37,7 +37,7 @@ from tests.stack.waiting import until
 BUSY: Final = {"LOCKSTEP_CHECKPOINT_LAG_MS": "1000", "LOCKSTEP_CHECKPOINT_INTERVAL_S": "0.2"}
 """The checkpointer works all the time, a second behind the end."""
 
-_LOOKS: Final = 12
+_LOOKS: Final = 40
 """How often a worker is looked at in the hope of the stage that is wanted, before it is killed in any."""
 
 

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiokafka.structs import BrokerMetadata
 
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
 from services.eventlog.brokers import Brokers
+from tests.stack.proxy import Proxy
 from tests.stack.servers import Kafka
-from tests.stack.waiting import until
+from tests.stack.waiting import PATIENCE_S, until
+
+
+async def test_a_broker_that_does_not_answer_at_first_is_tried_again(
+    kafka: Kafka, generation: Generation
+) -> None:
+    came = asyncio.Event()
+
+    async def turn_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        writer.close()
+
+    door = await asyncio.start_server(turn_away, "127.0.0.1", 0)
+    port = door.sockets[0].getsockname()[1]
+    brokers = Brokers(f"127.0.0.1:{port}", generation.events_topic, request_timeout_ms=2_000)
+    starting = asyncio.create_task(brokers.start())
+    host, _, real = kafka.bootstrap.rpartition(":")
+    proxy = Proxy(host, int(real))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await came.wait()
+            door.close()
+            await door.wait_closed()
+            await proxy.start(port)
+            await starting
+            assert await brokers.know_topic()
+    finally:
+        starting.cancel()
+        await asyncio.wait([starting])
+        await brokers.close()
+        await proxy.close()
 
 
 async def test_when_all_known_brokers_are_gone_the_given_addresses_are_asked_again(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from channel_server.internal import InternalApi, normal
-from channel_server.loops import BATCH_BYTES, BATCH_RECORDS, REST_AT_MOST, bounded, rest_after
+from channel_server.loops import BATCH_BYTES, BATCH_RECORDS, bounded
 from channel_server.metrics import NodeCollector
 from services.contract.envelope import digest_of
 from services.contract.internal import AppendRequest
@@ -107,11 +107,3 @@ def test_an_event_has_one_spelling_whatever_way_it_came() -> None:
     assert normal(b'{"type":"kind.to.come", "x":1}') == b'{"type":"kind.to.come", "x":1}'
     for broken in (b'{"type":"message.posted"}', b'{"type":"message.posted","text":""}', b"[]", b"{}", b"1"):
         assert normal(broken) is None
-
-
-def test_a_batch_that_took_long_to_show_lets_the_next_one_grow_but_not_for_long() -> None:
-    assert rest_after(0.0) == rest_after(0.0003) == 0.0, (
-        "a lone message in a small channel keeps nobody waiting"
-    )
-    assert rest_after(0.008) == 0.008
-    assert rest_after(5.0) == REST_AT_MOST
