@@ -137,6 +137,19 @@ async def test_who_says_too_much_in_a_short_time_is_slowed_down(
     ok(await theirs.post(f"{path}/messages", {"text": "x"}), 201)
 
 
+@pytest.mark.parametrize("place", ["", "/threads/1"])
+async def test_reading_goes_forward_only_and_marking_unread_puts_the_marker_where_it_is_asked(
+    owner: Person, channel: str, log: Log, sql: asyncpg.Connection, place: str
+) -> None:
+    """Said in the notice: two devices may be judged by the same stored marker, and the later notice must take nothing back."""
+    await store_messages(sql, channel, owner.id, 3)
+    path = f"/v1/channels/{channel}{place}"
+    ok(await owner.ask("PUT", f"{path}/read", {"seq": 3}))
+    assert (told(log)["seq"], told(log).get("forward")) == (3, True)
+    ok(await owner.ask("PUT", f"{path}/unread", {"seq": 3}))
+    assert (told(log)["seq"], told(log).get("forward", False)) == (2, False)
+
+
 async def test_nothing_can_be_done_to_what_was_deleted_but_a_repeat_is_answered(
     owner: Person, channel: str, sql: asyncpg.Connection
 ) -> None:
