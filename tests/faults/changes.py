@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -13,16 +14,18 @@ from tests.stack.crowd import Crowd
 from tests.stack.waiting import until
 
 _PATIENCE_S: Final = 120.0
+_PAUSE_S: Final = 0.02
 _KINDS: Final = ("channel.topic_set", "members.added", "members.removed")
 
 
 class Changes:
     """Changes made one after another until the end of the block; each is repeated until web_app has answered."""
 
-    def __init__(self, crowd: Crowd, channel: str) -> None:
+    def __init__(self, crowd: Crowd, channel: str, longest_pause: float) -> None:
         self.made = 0
         self.channel = channel
         self._crowd = crowd
+        self._pauses = itertools.cycle((_PAUSE_S, longest_pause))
         self._stop = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -44,7 +47,7 @@ class Changes:
                 await rest.remove_member(self.channel, other.user_id)
                 self.made += len(_KINDS)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), 0.02)
+                    await asyncio.wait_for(self._stop.wait(), next(self._pauses))
 
     async def must_hold(self, timeout: float = 60.0) -> None:
         """Wait until the outbox is empty; then each change is one event, in the order made. Raises AssertionError."""
@@ -67,9 +70,10 @@ class Changes:
 
 
 @contextlib.asynccontextmanager
-async def changing(crowd: Crowd) -> AsyncIterator[Changes]:
-    """Changes in a new channel until the end of the block; ask `must_hold` after it."""
+async def changing(crowd: Crowd, longest_pause: float = _PAUSE_S) -> AsyncIterator[Changes]:
+    """Changes in a new channel until the end of the block, every other time after this pause, seconds; ask `must_hold`
+    after it."""
     reply = await crowd.owner.client.create_channel("busy")
-    changes = Changes(crowd, reply.channel.id)
+    changes = Changes(crowd, reply.channel.id, longest_pause)
     async with changes.going_on():
         yield changes

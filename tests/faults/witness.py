@@ -6,6 +6,7 @@ stages at once (the relay has two halves).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from services.contract.envelope import HEADER
 from services.contract.generation import Generation
 from tests.stack.lockstep import Stack
 from tests.stack.process import Process
-from tests.stack.rawlog import positions
+from tests.stack.rawlog import positions, wall_ms
 from tests.stack.waiting import until
 
 STARTING: Final = "starting"
@@ -54,29 +55,43 @@ class Reading:
     """The records of a topic as far as they were asked for, from its beginning; `committed`: only those."""
 
     def __init__(self, kafka: str, topic: str, partitions: int, *, committed: bool = False) -> None:
+        def consumer() -> AIOKafkaConsumer:
+            return AIOKafkaConsumer(
+                bootstrap_servers=kafka,
+                group_id=None,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed" if committed else "read_uncommitted",
+            )
+
         self._tps = [TopicPartition(topic, partition) for partition in range(partitions)]
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=kafka,
-            group_id=None,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed" if committed else "read_uncommitted",
-        )
+        self._consumer = consumer()
+        # A broker answers a connection's requests in order: beside the reader's, a question for the ends would wait
+        # behind a fetch that waits for records.
+        self._asking = consumer()
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
+        await self._asking.start()
         self._consumer.assign(self._tps)
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self._asking.stop()
         await self._consumer.stop()
 
     async def ends(self) -> dict[int, int]:
         """Partition -> offset after the last record (or the last stable offset)."""
-        return {tp.partition: end for tp, end in (await self._consumer.end_offsets(self._tps)).items()}
+        return {tp.partition: end for tp, end in (await self._asking.end_offsets(self._tps)).items()}
+
+    async def ends_at(self, moment: int) -> dict[int, int]:
+        """Partition -> where it ended at that wall-clock ms, up to which the broker has stamped what it has."""
+        ends = await self.ends()
+        later = await self._asking.offsets_for_times(dict.fromkeys(self._tps, moment + 1))
+        return ends | {tp.partition: first.offset for tp, first in later.items() if first is not None}
 
     async def new(self) -> list[Any]:
         """What has come since the last call, up to the end as it is now."""
-        ends = await self._consumer.end_offsets(self._tps)
+        ends = await self._asking.end_offsets(self._tps)
         records = []
         while any([await self._consumer.position(tp) < ends[tp] for tp in self._tps]):
             for batch in (await self._consumer.getmany(timeout_ms=20)).values():
@@ -107,6 +122,8 @@ class PersisterWitness:
         pass
 
     async def look(self) -> set[str]:
+        stopped = wall_ms()
+
         async def at_rest() -> asyncpg.Record | None:
             row = await self._connection.fetchrow(
                 "select state, query, client_port from pg_stat_activity"
@@ -124,7 +141,7 @@ class PersisterWitness:
         if row["query"].upper().startswith("COMMIT") and unread_bytes(row["client_port"], self._port):
             return {self.UNTOLD}
         stored = await positions(self._connection, self._epoch)
-        ends = await self._events.ends()
+        ends = await self._events.ends_at(stopped)
         return {self.BEHIND if any(stored[p] < end for p, end in ends.items()) else IDLE}
 
 
@@ -159,16 +176,17 @@ class RelayWitness:
         rows = await self._connection.fetch(
             "select key, event_id::text as id, channel_id from outbox order by position"
         )
-        for record in await self._events.new():
+        events, directory = await asyncio.gather(self._events.new(), self._directory.new())
+        for record in events:
             self._ids.update(value.split(b" ")[3].decode() for key, value in record.headers if key == HEADER)
-        for record in await self._directory.new():
+        for record in directory:
             entity = decode_record(record.value)
             self._versions[entity.key] = max(entity.version, self._versions.get(entity.key, 0))
         stages = set() if rows else {IDLE}
         first = {row["channel_id"]: row["id"] for row in reversed(rows) if row["id"] is not None}
         for id in first.values():
             stages.add(self.NOT_STORED if id in self._ids else self.NOT_APPENDED)
-        if await self._directory.ends() != await self._everything.ends():
+        if await _differ(self._directory, self._everything):
             return stages | {self.OPEN}
         for row in rows:
             version = None if row["key"] is None else await self._version(row["key"])
@@ -218,7 +236,7 @@ class CheckpointerWitness:
         self._log_read = self._process.log.stat().st_size if self._process.log.exists() else 0
 
     async def look(self) -> set[str]:
-        if await self._heads.ends() != await self._everything.ends():
+        if await _differ(self._heads, self._everything):
             return {self.OPEN}
         for record in await self._heads.new():
             if record.key == b"watermark":
@@ -238,6 +256,12 @@ class CheckpointerWitness:
                 if line.endswith(b"\n") and b'"checkpoint"' in line:
                     said = msgspec.json.decode(line)
                     self._told.update({int(p): mark for p, mark in said["watermarks"].items()})
+
+
+async def _differ(committed: Reading, everything: Reading) -> bool:
+    """Whether a transaction is open."""
+    stable, ends = await asyncio.gather(committed.ends(), everything.ends())
+    return stable != ends
 
 
 def unread_bytes(local_port: int, remote_port: int) -> int:
