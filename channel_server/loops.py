@@ -50,7 +50,7 @@ class Loops:
         self._laggards.set()
 
     async def follow_events(self) -> None:
-        """Raises Overtaken, before anything was shown; Fatal when the log is lost, or written by a release that this one
+        """Raises Overtaken, before anything was shown; LogLost; Fatal when the log is written by a release that this one
         cannot count with."""
         try:
             while True:
@@ -69,23 +69,23 @@ class Loops:
                     await asyncio.sleep(rest)
         except Overtaken:
             raise
-        except LogLost as error:
+        except LogLost:
             self._node.log_lost()
-            raise Fatal(f"the log is not the one that was read before: {error}") from error
+            raise
         except UnknownEnvelopeVersion as error:
             raise Fatal(f"{error}: this release cannot number it; deploy the newer one everywhere") from error
 
     async def follow_directory(self) -> None:
-        """Raises Fatal when the directory's topic is lost."""
+        """Raises LogLost."""
         try:
             while True:
                 self._node.directory_records(await self._directory.batch())
                 self._prove()
                 if self._node.has_laggards:
                     self.wake()
-        except LogLost as error:
+        except LogLost:
             self._node.log_lost()
-            raise Fatal(f"the directory is not the one that was read before: {error}") from error
+            raise
 
     async def tick(self) -> None:
         while True:

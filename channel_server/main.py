@@ -26,6 +26,7 @@ from channel_server.websocket.listener import Server, listen
 from services.contract.frames import MAX_MESSAGE_BYTES
 from services.contract.generation import Generation
 from services.eventlog.appender import Appender
+from services.eventlog.condemning import report_lost, watch_epoch
 from services.eventlog.directory import DirectoryTail
 from services.eventlog.epoch import await_generation
 from services.eventlog.errors import AppendFailed, LogLost, NoGeneration, Overtaken
@@ -82,11 +83,13 @@ class ChannelServer:
     async def _work(self, api: InternalApi, stop: asyncio.Event) -> None:
         try:
             generation = await await_generation(self._settings.kafka)
-            await unless_overtaken(lambda: self._follow(generation, api, stop))
-        except NoGeneration as error:
+        except (NoGeneration, LogLost) as error:
             raise Fatal(str(error)) from error
+        try:
+            await unless_overtaken(lambda: self._follow(generation, api, stop))
         except LogLost as error:
-            raise Fatal(f"the log cannot be read from where the checkpoints say: {error}") from error
+            await report_lost(self._settings.kafka, generation, error, self._settings.node_name)
+            raise Fatal(f"the log is not the one that was read before: {error}") from error
 
     async def _follow(self, generation: Generation, api: InternalApi, stop: asyncio.Event) -> None:
         settings, limits = self._settings, self._settings.limits()
@@ -129,6 +132,8 @@ class ChannelServer:
                         following = [
                             tasks.create_task(loop(), name=loop.__name__) for loop in (*loops.all, gossip.run)
                         ]
+                        watching = watch_epoch(settings.kafka, generation)
+                        following.append(tasks.create_task(watching, name="watch_epoch"))
                         await loops.replayed.wait()
                         seconds = round(time.monotonic() - started, 2)
                         log.info("replayed", seconds=seconds, events=node.counts.events)
@@ -142,9 +147,11 @@ class ChannelServer:
                     overtaken = group.subgroup(Overtaken)
                     if overtaken is not None:
                         raise overtaken.exceptions[0] from None
+                    if group.subgroup(LogLost) is not None:
+                        node.log_lost()  # another may have noticed it
                     await self._see_off()
-                    fatal = group.subgroup(Fatal)
-                    raise group if fatal is None else fatal.exceptions[0] from None
+                    known = group.subgroup((LogLost, Fatal))
+                    raise group if known is None else known.exceptions[0] from None
 
     async def _open_doors(self, node: Node, loops: Loops) -> Server:
         settings = self._settings

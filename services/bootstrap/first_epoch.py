@@ -28,7 +28,7 @@ from services.database import locks
 from services.database.engine import connect, is_unavailable
 from services.database.migrate import migrate
 from services.eventlog.comparison import compare_until_answered
-from services.eventlog.epoch import create_generation, generations, is_unused
+from services.eventlog.epoch import create_generation, current_generation, generations, is_unused
 from services.eventlog.errors import Fenced, LogLost, WriteFailed
 from services.eventlog.probe import Probe
 from services.eventlog.tail import event_id_of
@@ -50,7 +50,7 @@ async def bootstrap(settings: BootstrapSettings) -> Generation:
             empty = bool(known) and await is_unused(settings.kafka, known[max(known)])
             step = agree(known, database, empty)
             if step is Step.NOTHING:
-                generation = known[max(known)]
+                generation = await current_generation(settings.kafka)
                 await _same_log(settings, connection, generation)
                 # Epochs made by an earlier release lack them.
                 async with admin_client(settings.kafka) as admin:

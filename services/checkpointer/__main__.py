@@ -14,7 +14,9 @@ from services.checkpointer.fold import Fold
 from services.checkpointer.progress import retain
 from services.checkpointer.settings import CheckpointerSettings
 from services.contract.envelope import UnknownEnvelopeVersion
-from services.eventlog.epoch import current_generation
+from services.contract.generation import Generation
+from services.eventlog.condemning import CHECK_S, report_lost
+from services.eventlog.epoch import current_generation, must_be_trusted
 from services.eventlog.errors import Fenced, LogLost, NoGeneration, WriteFailed
 from services.eventlog.heads import HeadsWriter, read_checkpoints
 from services.runtime.admin import serving_admin
@@ -62,20 +64,30 @@ class Checkpointer:
                 raise Fatal(f"the log holds records of a newer release ({error}): update this one") from error
 
     async def _until_broken(self, stop: asyncio.Event) -> None:
+        generation = await current_generation(self._settings.kafka)
+        try:
+            await self._rounds(generation, stop)
+        except LogLost as lost:
+            await report_lost(self._settings.kafka, generation, lost, "checkpointer")
+            raise
+
+    async def _rounds(self, generation: Generation, stop: asyncio.Event) -> None:
         settings = self._settings
-        generation = await current_generation(settings.kafka)
         async with HeadsWriter(settings.kafka, generation) as writer:
             # Only now: from here on nobody else can write.
             fold = Fold(
                 settings.kafka, generation, writer, await read_checkpoints(settings.kafka, generation)
             )
-            retained = time.monotonic()
+            retained = looked = time.monotonic()
             while not stop.is_set():
                 await fold.round()
                 self._round_at = time.monotonic()
                 if time.monotonic() - retained >= settings.retention_interval_s:
                     await retain(settings, generation, fold.checkpoints)
                     retained = time.monotonic()
+                if time.monotonic() - looked >= CHECK_S:
+                    await must_be_trusted(settings.kafka, generation.epoch)
+                    looked = time.monotonic()
                 await _pause(stop, settings.checkpoint_interval_s)
 
 

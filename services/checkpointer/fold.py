@@ -15,7 +15,7 @@ from services.checkpointer import metrics
 from services.checkpointer.horizon import Quiet, fold_before
 from services.contract.generation import Generation
 from services.eventlog.comparison import must_exist
-from services.eventlog.errors import LogLost
+from services.eventlog.errors import LogRewritten
 from services.eventlog.heads import Checkpoints, HeadsWriter
 from services.eventlog.probe import Probe
 from services.eventlog.records import LogRecord
@@ -79,9 +79,12 @@ class Fold:
                 # after a start the position lies at the window's beginning, below what was folded already
                 folded = max(position, self._watermark(partition))
                 if ends[partition] < folded:
-                    raise LogLost(
-                        f"{topic}, partition {partition}: folded up to {folded}, but the log ends at "
-                        f"{ends[partition]}: wiped or truncated"
+                    raise LogRewritten(
+                        f"folded up to {folded}, but the log ends at {ends[partition]}: wiped or truncated",
+                        topic,
+                        partition,
+                        folded,
+                        None,
                     )
             now = time.monotonic()
             quiet = {partition: self._quiet.see(partition, end, now) for partition, end in ends.items()}

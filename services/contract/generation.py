@@ -9,6 +9,21 @@ from __future__ import annotations
 import msgspec
 
 
+class Condemned(msgspec.Struct, frozen=True, kw_only=True):
+    """A reader's word that an epoch's log is not what it was: nobody reads or writes it any more.
+
+    lost        the epoch
+    reason      what was found, for people
+    found_by    the service
+    found_ms    when, Unix milliseconds
+    """
+
+    lost: int
+    reason: str
+    found_by: str
+    found_ms: int
+
+
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """One epoch. Times in milliseconds.
 

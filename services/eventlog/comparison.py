@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from services.eventlog.errors import LogLost
+from services.eventlog.errors import LogLost, LogRewritten
 from services.eventlog.probe import Probe
 from services.eventlog.sequencer import LastRecord
 
@@ -32,26 +32,38 @@ async def compare(
 
     `identify` gives the id of an aiokafka ConsumerRecord. In a compacted topic the last record may have been
     cleaned away since; then only the position is checked. The topic must exist.
-    Raises LogLost, or aiokafka's KafkaError and TimeoutError when there is no answer.
+    Raises LogRewritten when not; LogLost when retention took what was to be read next, or the last record; aiokafka's
+    KafkaError and TimeoutError when there is no answer.
     """
     begins = await probe.begins(positions)
     ends = await probe.ends(positions)
     for partition, position in positions.items():
-        where = f"{topic}, partition {partition}"
         if position > ends[partition]:
-            raise LogLost(
-                f"{where}: read up to {position}, but the log ends at {ends[partition]}: wiped or truncated"
+            raise LogRewritten(
+                f"read up to {position}, but the log ends at {ends[partition]}: wiped or truncated",
+                topic,
+                partition,
+                position,
+                last.get(partition),
             )
         if position < begins[partition] and not compacted:
-            raise LogLost(f"{where}: next to read is {position}, but the log begins at {begins[partition]}")
+            raise LogLost(
+                f"{topic}, partition {partition}: next to read is {position}, but the log begins at {begins[partition]}"
+            )
     known = {p: record for p, record in last.items() if record is not None and p in positions}
     for partition, record in known.items():
-        where = f"{topic}, partition {partition}"
         if record.offset >= ends[partition]:
-            raise LogLost(f"{where}: record {record.offset} was read, but the log ends at {ends[partition]}")
+            raise LogRewritten(
+                f"record {record.offset} was read, but the log ends at {ends[partition]}",
+                topic,
+                partition,
+                positions[partition],
+                record,
+            )
         if record.offset < begins[partition] and not compacted:
             raise LogLost(
-                f"{where}: record {record.offset} was read, but the log begins at {begins[partition]}"
+                f"{topic}, partition {partition}: record {record.offset} was read, but the log begins at "
+                f"{begins[partition]}"
             )
     found = await probe.records({p: record.offset for p, record in known.items()}, ends)
     for partition, record in known.items():
@@ -63,9 +75,12 @@ async def compare(
             record.appended,
             record.id,
         ):
-            raise LogLost(
-                f"{topic}, partition {partition}: record {record.offset} is not the one that was read: "
-                f"the log was rewritten"
+            raise LogRewritten(
+                f"record {record.offset} is not the one that was read: the log was rewritten",
+                topic,
+                partition,
+                positions[partition],
+                record,
             )
 
 

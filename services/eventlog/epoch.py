@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 import structlog
@@ -10,7 +11,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from services.contract.generation import Generation
+from services.contract.generation import Condemned, Generation
 from services.eventlog.committed import read_committed
 from services.eventlog.errors import LogLost, NoGeneration
 from services.eventlog.probe import Probe
@@ -27,27 +28,51 @@ from services.eventlog.transactions import TransactionalWriter
 __all__ = [
     "GENERATIONS_TOPIC",
     "await_generation",
+    "condemn",
     "create_generation",
     "current_generation",
     "generations",
     "is_unused",
+    "must_be_trusted",
 ]
 
 log = structlog.get_logger()
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Generation)
+_mark_decoder = msgspec.json.Decoder(Condemned)
+
+_LOST: Final = b".lost"
+"""Ends the key of a `Condemned`; before it the epoch."""
 
 
 async def current_generation(kafka: str) -> Generation:
     """The generation of the highest epoch.
 
-    Raises NoGeneration when there is none, aiokafka's KafkaError when no broker can be reached.
+    Raises NoGeneration when there is none, LogLost when it is condemned, aiokafka's KafkaError when no broker can be
+    reached.
     """
-    known = await generations(kafka)
+    known, condemned = await _read(kafka)
     if not known:
         raise NoGeneration("the log has no generation record: run `python -m services.bootstrap`")
-    return known[max(known)]
+    newest = known[max(known)]
+    _refuse(condemned.get(newest.epoch))
+    return newest
+
+
+async def must_be_trusted(kafka: str, epoch: int) -> None:
+    """Raises LogLost when the epoch is condemned, aiokafka's KafkaError when no broker can be reached."""
+    _, condemned = await _read(kafka)
+    _refuse(condemned.get(epoch))
+
+
+def _refuse(mark: Condemned | None) -> None:
+    if mark is not None:
+        raise LogLost(
+            f"the log of epoch {mark.lost} is lost, as {mark.found_by} found at {mark.found_ms}: {mark.reason}. Find out "
+            f"what happened to Kafka's disks; to go on, begin a new epoch: "
+            f"`python -m services.bootstrap next-epoch --salvage FILE`"
+        )
 
 
 async def await_generation(kafka: str) -> Generation:
@@ -67,22 +92,48 @@ def _say_unreachable(attempt: RetryCallState) -> None:
 
 
 async def generations(kafka: str) -> dict[int, Generation]:
-    """All generation records by epoch, {} when there are none.
+    """All generation records by epoch, those of condemned epochs too; {} when there are none.
 
     Raises aiokafka's KafkaError when no broker can be reached, LogLost for a record that is none.
     """
+    known, _ = await _read(kafka)
+    return known
+
+
+async def condemn(kafka: str, mark: Condemned) -> bool:
+    """Have nobody use an epoch any more: from here on `current_generation` refuses it. Safe to repeat.
+
+    Gives whether it is condemned now; not when the cluster knows no such epoch.
+
+    Raises Fenced, WriteFailed, LogLost, and aiokafka's KafkaError or TimeoutError when the log cannot be reached.
+    """
+    async with TransactionalWriter(kafka, f"lockstep.{GENERATIONS_TOPIC}") as writer:
+        known, condemned = await _read(kafka)
+        if mark.lost not in known or mark.lost in condemned:
+            return mark.lost in condemned
+        record = (str(mark.lost).encode() + _LOST, _encoder.encode(mark))
+        await writer.commit({TopicPartition(GENERATIONS_TOPIC, 0): [record]})
+        return True
+
+
+async def _read(kafka: str) -> tuple[dict[int, Generation], dict[int, Condemned]]:
     known: dict[int, Generation] = {}
+    condemned: dict[int, Condemned] = {}
     try:
         async with aclosing(read_committed(kafka, GENERATIONS_TOPIC, 1)) as batches:
             async for records in batches:
                 for record in records:
-                    generation = _decoder.decode(record.value or b"")
-                    known[generation.epoch] = generation
+                    if (record.key or b"").endswith(_LOST):
+                        mark = _mark_decoder.decode(record.value or b"")
+                        condemned[mark.lost] = mark
+                    else:
+                        generation = _decoder.decode(record.value or b"")
+                        known[generation.epoch] = generation
     except UnknownTopicOrPartitionError:
-        return {}
+        return {}, {}
     except msgspec.DecodeError as error:
         raise LogLost(f"{GENERATIONS_TOPIC}: holds what is no generation record: {error}") from error
-    return known
+    return known, condemned
 
 
 async def create_generation(

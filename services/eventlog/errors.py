@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from services.eventlog.sequencer import LastRecord
+
 
 class LogLost(Exception):
     """The log is not the one that was read before: wiped, truncated, rewritten, or no longer where the reader stands.
@@ -9,6 +11,22 @@ class LogLost(Exception):
     The reader must stop, loudly; nothing that it holds may be shown as this log's any more. Says which topic and
     partition, and what was found.
     """
+
+
+class LogRewritten(LogLost):
+    """What stands in the log contradicts what was read: no reader may go on, whatever each has seen itself.
+
+    The evidence: `topic`, `partition`, how far was read, and the last record if it is known.
+    """
+
+    def __init__(
+        self, reason: str, topic: str, partition: int, position: int, last: LastRecord | None
+    ) -> None:
+        super().__init__(f"{topic}, partition {partition}: {reason}")
+        self.topic = topic
+        self.partition = partition
+        self.position = position
+        self.last = last
 
 
 class Overtaken(LogLost):

@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
 from services.database.engine import connected, is_unavailable
-from services.eventlog.epoch import await_generation
+from services.eventlog.condemning import report_lost, watch_epoch
+from services.eventlog.epoch import await_generation, must_be_trusted
 from services.eventlog.errors import LogLost, NoGeneration
 from services.eventlog.tail import Tail
 from services.persister import metrics
@@ -32,6 +33,7 @@ from services.persister.store import (
 from services.runtime.process import Fatal
 from services.runtime.sessions import run_sessions
 from services.runtime.settings import DatabaseSettings
+from services.runtime.side_by_side import side_by_side
 
 log = structlog.get_logger()
 
@@ -68,12 +70,14 @@ class Worker:
         """Never returns. Raises Fatal when the log and PostgreSQL disagree, or the log is lost or too new to read."""
         try:
             generation = await await_generation(self._kafka)
-            partitions = self._partitions(generation)
-            await run_sessions(
-                lambda: self._session(generation, partitions),
-                is_transient=is_transient,
-                on_failure=self._failed,
-            )
+        except (NoGeneration, LogLost) as error:
+            raise Fatal(str(error)) from error
+        partitions = self._partitions(generation)
+        sessions = run_sessions(
+            lambda: self._session(generation, partitions), is_transient=is_transient, on_failure=self._failed
+        )
+        try:
+            await side_by_side(sessions, watch_epoch(self._kafka, generation))
         except OrderConflict as error:
             raise Fatal(
                 f"The log and PostgreSQL disagree about the order; compare them with `lockstep verify`: {error}"
@@ -81,10 +85,11 @@ class Worker:
         except UnknownEnvelopeVersion as error:
             raise Fatal(f"The log holds records of a newer release; upgrade this process: {error}") from error
         except LogLost as error:
+            await report_lost(self._kafka, generation, error, "persister")
             raise Fatal(
                 f"The log is not the one that was stored; see the next-epoch command: {error}"
             ) from error
-        except (WrongEpoch, NoGeneration) as error:
+        except WrongEpoch as error:
             raise Fatal(str(error)) from error
 
     def _partitions(self, generation: Generation) -> frozenset[int]:
@@ -102,6 +107,8 @@ class Worker:
         """From one rebuild to the failure that ends it."""
         try:
             async with contextlib.AsyncExitStack() as owned:
+                # What was away may have come back changed, and only others have noticed.
+                await must_be_trusted(self._kafka, generation.epoch)
                 connection = await owned.enter_async_context(connected(self._settings, "lockstep-persister"))
                 start = await read_starting_point(connection, generation, partitions)
                 tail = await owned.enter_async_context(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -13,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.contract.generation import Generation
 from services.database.engine import is_unavailable
+from services.eventlog.condemning import report_lost
 from services.eventlog.epoch import await_generation
 from services.eventlog.errors import Fenced, LogLost, NoGeneration, WriteFailed
 from services.relay import directory, events, metrics
@@ -23,6 +23,7 @@ from services.relay.watch import watch_log
 from services.runtime.process import Fatal
 from services.runtime.sessions import run_sessions
 from services.runtime.settings import DatabaseSettings
+from services.runtime.side_by_side import side_by_side
 
 log = structlog.get_logger()
 
@@ -53,27 +54,18 @@ class Relay:
         """Never returns. Raises Fatal when an operator is needed."""
         try:
             generation = await await_generation(self._kafka)
-            await self._run_halves(generation)
-        except (WrongEpoch, NoGeneration, LogLost) as error:
+        except (NoGeneration, LogLost) as error:
             raise Fatal(str(error)) from error
-
-    async def _run_halves(self, generation: Generation) -> None:
-        """Until the first of them ends, which it does only by an exception; that is raised."""
-        halves = [
-            asyncio.create_task(self._run_half(half, generation), name=f"relay {half}")
-            for half in self._why_not
-        ]
-        halves.append(
-            asyncio.create_task(watch_log(self._settings, self._kafka, generation), name="relay watch")
-        )
         try:
-            done, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for half in halves:
-                half.cancel()
-            await asyncio.wait(halves)
-        for half in done:
-            half.result()
+            await side_by_side(
+                *(self._run_half(half, generation) for half in self._why_not),
+                watch_log(self._settings, self._kafka, generation),
+            )
+        except LogLost as error:
+            await report_lost(self._kafka, generation, error, "relay")
+            raise Fatal(str(error)) from error
+        except (WrongEpoch, NoGeneration) as error:
+            raise Fatal(str(error)) from error
 
     async def _run_half(self, half: str, generation: Generation) -> None:
         def started() -> None:

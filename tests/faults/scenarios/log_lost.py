@@ -192,6 +192,12 @@ async def log_rewritten(lab: Lab) -> Outcome:
         gone, more = await cell.rewrite(generation, talkers)
         forged |= more
         await all_refuse(stack, "node-1", "node-2")
+        # Nor does anybody who has not read what was cut off: not the persister, and no node that begins anew.
+        for name in ("node-1", "node-2", "persister", "relay", "checkpointer"):
+            await stack.processes[name].destroy()
+            stack.processes[name].spawn()
+        reasons = await all_refuse(stack, "node-1", "node-2", "persister", "relay", "checkpointer")
+        assert all("next-epoch" in reason for reason in reasons.values()), reasons
         saved = {
             line["id"] for line in await cell.next_epoch(talkers, 3, killed=lab.times(3, 0), outcome=outcome)
         }

@@ -35,8 +35,7 @@ from services.contract.ids import new_entity_id, new_event_id
 from services.contract.tokens import Claims, sign_token
 from services.eventlog.appender import Appender
 from services.eventlog.directory import DirectoryWriter
-from services.eventlog.epoch import create_generation, current_generation
-from services.eventlog.errors import NoGeneration
+from services.eventlog.epoch import create_generation, generations
 from tests.stack.process import Process
 from tests.stack.waiting import PATIENCE_S, until
 
@@ -358,10 +357,7 @@ class Cell:
 
 async def new_generation(kafka: str, **facts: int) -> Generation:
     """An epoch after all others."""
-    try:
-        epoch = (await current_generation(kafka)).epoch + 1
-    except NoGeneration:
-        epoch = 1
+    epoch = max(await generations(kafka), default=0) + 1
     return await create_generation(
         kafka, Generation(epoch=epoch, created_ms=int(time.time() * 1000), **facts)
     )

@@ -13,11 +13,14 @@ from services.contract.envelope import encode_envelope, partition_of
 from services.contract.events import MessagePosted, encode_event
 from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
+from services.eventlog.epoch import current_generation
+from services.eventlog.errors import LogLost
 from services.runtime.process import EXIT_FATAL, EXIT_SETTINGS
 from tests.stack.lockstep import Stack
 from tests.stack.process import Process
 from tests.stack.rawlog import wall_ms
 from tests.stack.waiting import until
+from tests.system.conftest import Factory
 from tests.system.persister.agreement import assert_agrees
 
 POISON: list[tuple[bytes | None, str, bool]] = [
@@ -109,32 +112,33 @@ async def test_another_event_under_a_number_stops_it_loudly(
     await assert_agrees(log_stack, generation)
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        "last_id = gen_random_uuid()",  # another record in its place
+        "next_offset = next_offset + 10, last_offset = last_offset + 10",  # cut short
+    ],
+)
 async def test_a_log_that_is_not_the_one_that_was_stored_stops_it_loudly(
-    log_stack: Stack, generation: Generation, producer: AIOKafkaProducer, sql: asyncpg.Connection
+    new_stack: Factory[Stack], read: str
 ) -> None:
-    channel = new_entity_id("ch")
-    await append(producer, generation, channel, b'{"type":"x"}')
-    await assert_agrees(log_stack, generation)
-    persister = log_stack.processes["persister"]
+    """And for good: whoever reads that log from now on is told. Here it is PostgreSQL that is made to have read another."""
+    stack = await new_stack(services=("persister",))
+    generation = await current_generation(stack.kafka.bootstrap)
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka.bootstrap, acks="all") as producer:
+        await append(producer, generation, new_entity_id("ch"), b'{"type":"x"}')
+    await assert_agrees(stack, generation)
+    persister = stack.processes["persister"]
     await persister.stop()
-    where = "where last_offset is not null"
-    kept = await sql.fetch(f"select partition, last_id, next_offset, last_offset from log_partitions {where}")
+    sql = await stack.database.connect()
     try:
-        await sql.execute(f"update log_partitions set last_id = $1 {where}", new_event_id())
-        assert await exit_status(persister) == EXIT_FATAL
-        assert "not the one that was stored" in persister.tail()
-        # beyond the end: the log was cut
-        await sql.execute(
-            f"update log_partitions set next_offset = next_offset + 10, last_offset = last_offset + 10 {where}"
-        )
-        assert await exit_status(persister) == EXIT_FATAL
+        await sql.execute(f"update log_partitions set {read} where last_offset is not null")
     finally:
-        await sql.executemany(
-            "update log_partitions set last_id = $2, next_offset = $3, last_offset = $4 where partition = $1",
-            [tuple(row.values()) for row in kept],
-        )
-        await persister.start()
-    await assert_agrees(log_stack, generation)
+        await sql.close()
+    assert await exit_status(persister) == EXIT_FATAL
+    assert "not the one that was stored" in persister.tail()
+    with pytest.raises(LogLost, match="as persister found"):
+        await current_generation(stack.kafka.bootstrap)
 
 
 async def test_an_epoch_that_has_ended_is_not_written_to(

@@ -118,8 +118,9 @@ async def test_a_log_that_lacks_what_postgresql_has_read_of_it_ends_the_relay(
         for _ in range(20):
             await web.act()
         await until_outbox_is_empty(sql)
-    persister = relay_stack.processes["persister"]
+    persister, relay = (relay_stack.processes[name] for name in ("persister", "relay"))
     assert await persister.stop() == 0
+    assert await relay.stop() == 0  # it would look, too, and tell everybody
     before = await sql.fetch("select * from log_partitions where epoch = $1", generation.epoch)
     try:
         await check_log(settings, kafka, generation)
@@ -140,7 +141,7 @@ async def test_a_log_that_lacks_what_postgresql_has_read_of_it_ends_the_relay(
         await check_log(settings, kafka, generation)
     finally:
         await restore(sql, before)
-        await persister.start()
+        await asyncio.gather(persister.start(), relay.start())
 
 
 async def restore(sql: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:

@@ -1,0 +1,20 @@
+"""Several things that a process does for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+async def side_by_side(*works: Coroutine[Any, Any, None]) -> None:
+    """Until the first of them ends; what it raised is raised. The others are cancelled, and have ended by then."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()

@@ -1,0 +1,28 @@
+"""Promise: what one reader has found out about the log stops everybody, also who is started again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.contract.generation import Condemned
+from services.eventlog.epoch import condemn, current_generation
+from services.runtime.process import EXIT_FATAL
+from tests.stack.lockstep import Stack
+from tests.system.conftest import Factory
+
+READERS = ("node-1", "node-2", "persister", "relay", "checkpointer")
+
+
+async def test_everybody_stops_and_nobody_starts_again(new_stack: Factory[Stack]) -> None:
+    stack = await new_stack()
+    generation = await current_generation(stack.kafka.bootstrap)
+    mark = Condemned(lost=generation.epoch, reason="its end is gone", found_by="somebody", found_ms=5)
+    assert await condemn(stack.kafka.bootstrap, mark)
+    processes = [stack.processes[name] for name in READERS]
+    for _ in range(2):
+        assert set(await asyncio.gather(*(process.wait() for process in processes))) == {EXIT_FATAL}
+        for process in processes:
+            assert "as somebody found at 5: its end is gone" in process.tail()
+            assert "next-epoch" in process.tail()
+            process.spawn()
+    await asyncio.gather(*(process.destroy() for process in processes))
