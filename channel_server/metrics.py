@@ -80,6 +80,11 @@ class NodeCollector(Collector):
                 state.crowded_out,
                 "Connections without a welcome ended because there were too many of them.",
             ),
+            (
+                "cut_short",
+                state.cut_short,
+                "Connections without a welcome that were reset, because too many of them were closing.",
+            ),
             ("opened", delivered.opened, "Times a client was told that it had become a member of a channel."),
             ("closed", delivered.closed, "Times a client was told that a channel was closed to it."),
             ("ring_evicted_events", state.ring.evicted, "Events that the ring has let go."),

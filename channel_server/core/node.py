@@ -124,6 +124,7 @@ class Node:
     def disconnected(self, session: Session) -> None:
         """A WebSocket is gone."""
         session.disconnected()
+        self.state.seen_off.pop(session, None)
         self.sessions.pop(session.number, None)
 
     def drained(self, session: Session) -> None:

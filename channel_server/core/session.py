@@ -374,10 +374,13 @@ class Session(Subscriber):
             return
         self.close_name = close
         self._state.ended[close] += 1
+        was_live = self.phase is Phase.LIVE
         if self.pending:
             self.link.write_prepared(self.pending)
         self.disconnected()
         self.link.close(CLOSES[close].code, close)
+        if not was_live:
+            self._state.see_off(self)
 
     def disconnected(self) -> None:
         """The connection is gone, or about to be: forget all that it waited for. Harmless to repeat."""

@@ -84,6 +84,8 @@ class State:
         """Live connections by the token's session."""
         self.unadmitted: dict[Subscriber, None] = {}
         """Connections without a `welcome`, in the order in which they came."""
+        self.seen_off: dict[Subscriber, None] = {}
+        """Connections that were ended without ever having had a `welcome` and are not gone yet, likewise."""
         self.draining = False
         self.ended: Counter[str] = Counter()
         """Connections that this side has ended, by close code name, for the metrics."""
@@ -93,8 +95,19 @@ class State:
         """`slow_down` answers by limit (`SLOW_DOWNS`), likewise."""
         self.crowded_out = 0
         """Connections ended to make room for those that speak, or because there was none."""
+        self.cut_short = 0
+        """Connections that did not close quickly enough for how many of their kind were closing."""
         self.too_slow: Counter[str] = Counter()
         """Connections ended as `too_slow`, by what was too much: `bytes` in the buffer, or the `time` behind."""
+
+    def see_off(self, stranger: Subscriber) -> None:
+        """Its close handshake has begun; no more of those hold descriptors than may be `unadmitted`: the oldest is cut."""
+        self.seen_off[stranger] = None
+        if len(self.seen_off) > self.limits.unadmitted:
+            oldest = next(iter(self.seen_off))
+            del self.seen_off[oldest]
+            self.cut_short += 1
+            oldest.link.abort()
 
     def count_refusal(self, refusal: Refusal) -> None:
         self.refused[refusal.code] += 1

@@ -146,6 +146,23 @@ def test_a_forged_keys_name_keeps_nobody_out_either() -> None:
     assert strangers[0].ended() == code("not_ready")
 
 
+def test_of_those_who_are_sent_away_no_more_close_at_once_than_may_wait() -> None:
+    world = made(unadmitted=3)
+    speaker = world.connected(BOB)
+    strangers = []
+    for _ in range(9):
+        strangers.append(world.client(ANN))
+        world.clock.now += 1.0
+    aborted = [client.link.aborted for client in strangers]
+    assert aborted == [True] * 3 + [False] * 6, "3 wait, 3 close, the others were cut short"
+    assert metric(world, "cut_short_total") == 3
+    world.node.disconnected(strangers[3].session)
+    world.client(ANN)
+    assert not strangers[4].link.aborted, "one had gone by itself"
+    speaker.session.end("drained")
+    assert not strangers[4].link.aborted, "who had a welcome does not count"
+
+
 def test_who_is_gone_takes_no_room() -> None:
     world = made(unadmitted=3)
     for _ in range(50):
