@@ -5,6 +5,10 @@ SHELL := bash
 .PHONY: help up down status logs clean demo test bench faults conformance check audit dev lock compose schemas runtime
 
 VENV := .venv/bin
+# How many channel servers the stack has (else .env says it, else two).
+ifdef NODES
+export LOCKSTEP_NODE_COUNT := $(NODES)
+endif
 # Runs one command of the stack in the way that fits this machine (deploy/which.sh).
 define stack
 	@way=$$(deploy/which.sh); \
@@ -15,7 +19,7 @@ endef
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-up: ## start everything and wait until it is ready (Docker if its engine answers; LOCKSTEP_STACK=native: without)
+up: ## start everything and wait until it is ready (NODES=4: so many nodes; LOCKSTEP_STACK=native: without containers)
 	$(call stack,up)
 
 down: ## stop everything; data stay
@@ -80,7 +84,7 @@ dev: ## everything for working on Lockstep: all packages, Java and Kafka's jars
 	@$(VENV)/python -m deploy.local fetch
 	@echo "Ready. make check, make test, make up; the environment is in .venv."
 
-compose: ## write compose.yaml anew from deploy/settings.py
+compose: ## write compose.yaml anew from deploy/settings.py (NODES=4: for so many nodes)
 	@deploy/environment.sh dev
 	@$(VENV)/python -m deploy.compose
 

@@ -7,6 +7,7 @@ of this is needed to run it: a machine with Docker alone uses the file as it is.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -17,22 +18,24 @@ from deploy.settings import (
     BOOTSTRAP,
     DATABASE_NAME,
     DATABASE_USER,
+    DEFAULT_NODES,
     KAFKA,
     KAFKA_CLUSTER_ID,
     KAFKA_IMAGE,
     KAFKA_JVM,
     KAFKA_SETTINGS,
-    LISTENERS,
-    NODES,
+    NODE_COUNT,
     POSTGRES,
     POSTGRES_IMAGE,
     POSTGRES_INITDB,
     POSTGRES_SETTINGS,
     PYTHON_VERSION,
-    SERVICES,
     Listener,
     Service,
     Site,
+    listeners,
+    node_count,
+    services,
 )
 
 FILE = CLONE / "compose.yaml"
@@ -57,14 +60,15 @@ def published(listener: Listener) -> str:
     return f"${{{listener.setting}:-{listener.port}}}"
 
 
-def site() -> Site:
+def site(nodes: int = DEFAULT_NODES) -> Site:
     """The containers' view: each service by its name, clients on this machine through published ports."""
+    every = listeners(nodes)
     return Site(
         bind="0.0.0.0",  # noqa: S104 - inside a container; what is published binds to 127.0.0.1
         client_host="127.0.0.1",
-        hosts={service.name: service.name for service in SERVICES},
-        ports={listener.setting: listener.port for listener in LISTENERS},
-        client_ports={listener.setting: published(listener) for listener in LISTENERS},
+        hosts={service.name: service.name for service in services(nodes)},
+        ports={listener.setting: listener.port for listener in every},
+        client_ports={listener.setting: published(listener) for listener in every},
         kafka=f"kafka:{KAFKA_INSIDE}",
         database_host="postgres",
         database_port=POSTGRES_INSIDE,
@@ -73,25 +77,26 @@ def site() -> Site:
     )
 
 
-def document() -> Yaml:
-    """The whole file as data."""
+def document(nodes: int = DEFAULT_NODES) -> Yaml:
+    """The whole file as data, for so many channel servers."""
+    where = site(nodes)
     return {
         "name": "lockstep",
         "services": {
             "secrets": _secrets(),
             "kafka": _kafka(),
             "postgres": _postgres(),
-            "bootstrap": _bootstrap(),
-            **{service.name: _service(service) for service in SERVICES},
+            "bootstrap": _bootstrap(where),
+            **{service.name: _service(service, where) for service in where.services},
             "client": _client(),
         },
         "volumes": {"kafka": {}, "postgres": {}, "secrets": {}, "client": {}},
     }
 
 
-def render() -> str:
-    """The text of compose.yaml."""
-    return f"{HEAD}\n{yaml.safe_dump(document(), sort_keys=False, width=110, allow_unicode=True)}"
+def render(nodes: int = DEFAULT_NODES) -> str:
+    """The text of compose.yaml, for so many channel servers."""
+    return f"{HEAD}\n{yaml.safe_dump(document(nodes), sort_keys=False, width=110, allow_unicode=True)}"
 
 
 def kafka_variable(setting: str) -> str:
@@ -198,10 +203,10 @@ def _postgres() -> Yaml:
     }
 
 
-def _bootstrap() -> Yaml:
+def _bootstrap(where: Site) -> Yaml:
     return {
         **_product(["python", "-m", BOOTSTRAP]),
-        "environment": site().common(),
+        "environment": where.common(),
         "depends_on": {
             "kafka": {"condition": "service_healthy"},
             "postgres": {"condition": "service_healthy"},
@@ -210,12 +215,12 @@ def _bootstrap() -> Yaml:
     }
 
 
-def _service(service: Service) -> Yaml:
+def _service(service: Service, where: Site) -> Yaml:
     probe = f"http://127.0.0.1:{service.health.port}/health/ready"
-    public = service.listeners[0] if service in NODES or service.name == "web_app" else None
+    public = service.listeners[0] if service.is_node or service.name == "web_app" else None
     return {
         **_product(["python", "-m", service.module]),
-        "environment": site().environment(service),
+        "environment": where.environment(service),
         # The product's own variables that an operator puts there; compose's `environment` wins over it.
         "env_file": [{"path": ".env", "required": False}],
         **({"ports": [f"127.0.0.1:{published(public)}:{public.port}"]} if public else {}),
@@ -256,10 +261,18 @@ def _client() -> Yaml:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write compose.yaml, or (`--check`) say by the exit status whether it is current."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.compose", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.compose",
+        description=__doc__,
+        epilog=f"{NODE_COUNT}: how many channel servers.",
+    )
     parser.add_argument("--check", action="store_true", help="only compare")
     options = parser.parse_args(arguments)
-    text = render()
+    try:
+        text = render(node_count(os.environ))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if not options.check:
         FILE.write_text(text, "utf-8")
         return 0

@@ -15,6 +15,8 @@ setting() {
     printf '%s' "${value:-$2}"
 }
 
+nodes=$(grep -c '^  node-' compose.yaml)
+
 welcome() {
     local web command
     web="http://127.0.0.1:$(setting LOCKSTEP_WEB_PORT 8000)"
@@ -24,8 +26,10 @@ welcome() {
 
 Lockstep is ready (in containers).
   REST            $web   (documentation: $web/docs)
-  WebSocket       ws://127.0.0.1:$(setting LOCKSTEP_NODE_1_WEBSOCKET_PORT 8101)/v1/websocket   (node-1)
-  WebSocket       ws://127.0.0.1:$(setting LOCKSTEP_NODE_2_WEBSOCKET_PORT 8102)/v1/websocket   (node-2)
+$(for number in $(seq "$nodes"); do
+    port=$(setting "LOCKSTEP_NODE_${number}_WEBSOCKET_PORT" $((8100 + number)))
+    echo "  WebSocket       ws://127.0.0.1:$port/v1/websocket   (node-$number)"
+done)
   PostgreSQL      127.0.0.1:$(setting LOCKSTEP_DATABASE_PORT 15432)
   Kafka           127.0.0.1:$(setting LOCKSTEP_KAFKA_PORT 19092)
 
@@ -40,6 +44,8 @@ command=${1:?up, down, status, logs or clean}
 shift
 case "$command" in
     up)
+        wanted=$(setting LOCKSTEP_NODE_COUNT "$nodes")
+        [ "$wanted" = "$nodes" ] || fail "compose.yaml has $nodes nodes; for $wanted of them run 'make compose NODES=$wanted' first"
         before=$(docker compose ps --quiet)
         if ! docker compose up --build --detach --wait --wait-timeout 180; then
             docker compose logs --tail 5 || true

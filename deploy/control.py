@@ -1,7 +1,7 @@
 """One hand on a running stack, however it runs: addresses, and stop, start, kill by name.
 
 For what works from outside on purpose: the demo, the fault tests, the benchmarks. Names are those of `make status`:
-kafka, postgres, web_app, node-1, node-2, persister, relay, checkpointer.
+kafka, postgres, web_app, node-1, node-2 (and on), persister, relay, checkpointer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deploy.local.errors import StackError
 from deploy.local.place import Place
 from deploy.local.stack import Stack
 from deploy.local.toolchain import CLONE
-from deploy.settings import DATABASE_NAME, DATABASE_USER, KAFKA, NODES, POSTGRES, SERVICES
+from deploy.settings import DATABASE_NAME, DATABASE_USER, KAFKA, POSTGRES
 
 NATIVE = "native"
 COMPOSE = "compose"
@@ -69,7 +69,7 @@ class Native:
     async def addresses(self) -> Addresses:
         place = self._stack.place
         password = await asyncio.to_thread(secrets.read, place.secrets, "database_password")
-        return _addresses(place, password, [service.name for service in SERVICES])
+        return _addresses(place, password, list(self._stack.services))
 
     async def stop(self, *names: str) -> None:
         await self._stack.stop(list(names))
@@ -146,15 +146,17 @@ def _compose_runs() -> bool:
 
 def _addresses(place: Place, password: str, reachable: Sequence[str]) -> Addresses:
     ports = place.ports
-    web = next(service for service in SERVICES if service.name == "web_app")
+    services = {service.name: service for service in place.site().services}
     return Addresses(
-        web=f"http://127.0.0.1:{ports[web.health.setting]}",
+        web=f"http://127.0.0.1:{ports[services['web_app'].health.setting]}",
         websockets={
-            node.name: f"ws://127.0.0.1:{ports[node.listeners[0].setting]}/v1/websocket" for node in NODES
+            node.name: f"ws://127.0.0.1:{ports[node.listeners[0].setting]}/v1/websocket"
+            for node in services.values()
+            if node.is_node
         },
         health={
             service.name: f"http://127.0.0.1:{ports[service.health.setting]}"
-            for service in SERVICES
+            for service in services.values()
             if service.name in reachable
         },
         kafka=f"127.0.0.1:{ports[KAFKA.setting]}",

@@ -152,6 +152,10 @@ class Service:
     database: bool = True
     signing_keys: bool = False
 
+    @property
+    def is_node(self) -> bool:
+        return self.module == "channel_server"
+
 
 def _admin(name: str, port: int) -> Listener:
     return Listener(f"LOCKSTEP_{name.upper()}_ADMIN_PORT", port, "LOCKSTEP_ADMIN_HOST", "LOCKSTEP_ADMIN_PORT")
@@ -186,27 +190,47 @@ def _web_app() -> Service:
 BOOTSTRAP: Final = "services.bootstrap"
 """Runs once, to its end, before the services: migrations, topics, the first epoch."""
 
-NODES: Final = (_node(1), _node(2))
-SERVICES: Final = (
-    _web_app(),
-    *NODES,
-    _worker("persister", 8301),
-    _worker("relay", 8302),
-    _worker("checkpointer", 8303),
-)
-"""In the order in which they are started; none needs another one to be up."""
+NODE_COUNT: Final = "LOCKSTEP_NODE_COUNT"
+"""The variable that says how many channel servers a stack has: one for each core that they may use."""
+
+DEFAULT_NODES: Final = 2
+MOST_NODES: Final = 32
+
+
+def services(nodes: int) -> tuple[Service, ...]:
+    """A stack with so many channel servers, in the order in which they are started; none needs another one to be up."""
+    return (
+        _web_app(),
+        *map(_node, range(1, nodes + 1)),
+        _worker("persister", 8301),
+        _worker("relay", 8302),
+        _worker("checkpointer", 8303),
+    )
+
+
+SERVICES: Final = services(DEFAULT_NODES)
 
 # Not 9092 and 5432: a machine that has a Kafka or a PostgreSQL of its own must not get in the way.
 KAFKA = Listener("LOCKSTEP_KAFKA_PORT", 19092, "", "")
 KAFKA_CONTROLLER = Listener("LOCKSTEP_KAFKA_CONTROLLER_PORT", 19093, "", "")
 POSTGRES = Listener("LOCKSTEP_DATABASE_PORT", 15432, "", "")
 
-LISTENERS: Final = (
-    KAFKA,
-    KAFKA_CONTROLLER,
-    POSTGRES,
-    *(listener for service in SERVICES for listener in service.listeners),
-)
+
+def listeners(nodes: int) -> tuple[Listener, ...]:
+    """All ports of a stack with so many channel servers."""
+    ours = (listener for service in services(nodes) for listener in service.listeners)
+    return KAFKA, KAFKA_CONTROLLER, POSTGRES, *ours
+
+
+LISTENERS: Final = listeners(DEFAULT_NODES)
+
+
+def node_count(variables: Mapping[str, str]) -> int:
+    """How many channel servers these variables ask for. Raises ValueError with a sentence."""
+    text = variables.get(NODE_COUNT) or str(DEFAULT_NODES)
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_NODES:
+        raise ValueError(f"{NODE_COUNT}={text} is no number of nodes: give one from 1 to {MOST_NODES}.")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +239,8 @@ class Site:
 
     `bind` is what listeners bind to; `client_host` is how people's machines reach the nodes; `hosts` maps a service's
     name to its host as other services see it; `ports` maps a listener's setting to the port inside the stack and
-    `client_ports` to the one that clients use (text, because compose.yaml writes `${NAME:-default}` there).
+    `client_ports` to the one that clients use (text, because compose.yaml writes `${NAME:-default}` there). What has no
+    port is not part of the stack.
     """
 
     bind: str
@@ -229,6 +254,11 @@ class Site:
     database_name: str
     secrets_dir: str
 
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Its processes, in the order in which they are started."""
+        return tuple(service for service in services(MOST_NODES) if service.health.setting in self.ports)
+
     def nodes(self) -> str:
         """LOCKSTEP_NODES: every channel server, as JSON."""
         return json.dumps(
@@ -238,7 +268,8 @@ class Site:
                     "websocket": f"ws://{self.client_host}:{self.client_ports[node.listeners[0].setting]}/v1/websocket",
                     "internal": f"http://{self.hosts[node.name]}:{self.ports[node.listeners[1].setting]}",
                 }
-                for node in NODES
+                for node in self.services
+                if node.is_node
             ]
         )
 
@@ -259,7 +290,7 @@ class Site:
     def environment(self, service: Service) -> dict[str, str]:
         """The whole LOCKSTEP_ environment of one process."""
         variables = self.common()
-        if service in NODES:
+        if service.is_node:
             variables["LOCKSTEP_NODE_NAME"] = service.name
         for listener in service.listeners:
             variables[listener.host_variable] = self.bind
@@ -272,7 +303,7 @@ def local_site(ports: Mapping[str, int], secrets_dir: str, database_name: str = 
     return Site(
         bind="127.0.0.1",
         client_host="127.0.0.1",
-        hosts={service.name: "127.0.0.1" for service in SERVICES},
+        hosts={service.name: "127.0.0.1" for service in services(MOST_NODES)},
         ports=ports,
         client_ports={setting: str(port) for setting, port in ports.items()},
         kafka=f"127.0.0.1:{ports[KAFKA.setting]}",

@@ -14,10 +14,9 @@ from deploy.local import place as places
 from deploy.local import toolchain
 from deploy.local.archive import with_archive
 from deploy.local.errors import StackError
-from deploy.local.stack import NAMES, Stack
+from deploy.local.stack import Stack
 from deploy.local.supervision import without_ours
 from deploy.local.toolchain import CLONE
-from deploy.settings import LISTENERS, NODES, SERVICES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--yes", action="store_true", help="do not ask")
     commands.add_parser("fetch", help="only find or fetch Java and Kafka's jars")
     run = commands.add_parser("exec", help="run a command with the environment of one process")
-    run.add_argument("name", metavar="NAME", choices=[service.name for service in SERVICES])
+    run.add_argument("name", metavar="NAME")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND")
     for command, what in (
         ("start", "start these and wait until they are ready"),
@@ -61,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         ("kill", "kill -9 these; the supervisor starts them again"),
     ):
         named = commands.add_parser(command, help=what)
-        named.add_argument("names", nargs="+", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
+        named.add_argument("names", nargs="+", metavar="NAME", help="as in `status`")
     return parser
 
 
@@ -106,9 +105,10 @@ async def _up() -> int:
     before = places.remembered()
     running = before is not None and Stack(before, _say).supervisor.running()
     if running and before is not None and before.ports != wanted.ports:
-        moved = next(one for one in LISTENERS if before.ports.get(one.setting) != wanted.ports[one.setting])
+        known = {**before.ports, **wanted.ports}
+        moved = next(name for name in known if before.ports.get(name) != wanted.ports.get(name))
         raise StackError(
-            f"the stack runs already with {moved.setting}={before.ports.get(moved.setting)}: `make down` first."
+            f"the stack runs already with {moved}={before.ports.get(moved, 'nothing')}: `make down` first."
         )
     stack = Stack(before if running and before is not None else wanted, _say)
     if not running:
@@ -122,7 +122,11 @@ def _welcome(stack: Stack) -> str:
     web = stack.address("web_app")
     command = _lockstep()
     server = "" if web == "http://127.0.0.1:8000" else f" --url {web}"
-    nodes = "\n".join(f"  WebSocket       {stack.address(node.name)}   ({node.name})" for node in NODES)
+    nodes = "\n".join(
+        f"  WebSocket       {stack.address(each.name)}   ({each.name})"
+        for each in stack.services.values()
+        if each.is_node
+    )
     return f"""
 Lockstep is ready.
   REST            {web}   (documentation: {web}/docs)
@@ -168,7 +172,7 @@ def _logs(names: list[str], lines: int, follow: bool) -> int:
     files = [folder / f"{name}.log" for name in names] or sorted(folder.glob("*.log"))
     missing = [str(file) for file in files if not file.exists()]
     if missing or not files:
-        raise StackError(f"no such log: {', '.join(missing) or folder} (names: {', '.join(NAMES)}).")
+        raise StackError(f"no such log: {', '.join(missing) or folder}.")
     sys.stdout.flush()
     command = ["tail", f"--lines={lines}", *(["-F"] if follow else []), *map(str, files)]
     try:
@@ -184,8 +188,7 @@ def _exec(stack: Stack, name: str, arguments: list[str]) -> int:
         raise StackError(f"which command? For example: exec {name} python -m services.database current")
     if command[0] == "python":
         command[0] = sys.executable
-    service = next(service for service in SERVICES if service.name == name)
-    environment = {**without_ours(os.environ), **stack.place.environment(service)}
+    environment = {**without_ours(os.environ), **stack.place.environment(stack.service(name))}
     try:
         return subprocess.run(command, env=environment, check=False).returncode
     except OSError as error:

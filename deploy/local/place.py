@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 
 from deploy.local.errors import StackError
 from deploy.local.toolchain import CLONE
-from deploy.settings import LISTENERS, SERVICES, Service, Site, local_site
+from deploy.settings import MOST_NODES, NODE_COUNT, Listener, Service, Site, listeners, local_site, node_count
 
 HOME = "LOCKSTEP_STACK_HOME"
 """The variable that moves a stack's folder out of the clone."""
@@ -53,6 +53,10 @@ class Place:
     def run(self) -> Path:
         return self.folder / "run"
 
+    @property
+    def listeners(self) -> list[Listener]:
+        return [listener for listener in listeners(MOST_NODES) if listener.setting in self.ports]
+
     def site(self) -> Site:
         return local_site(self.ports, str(self.secrets))
 
@@ -78,13 +82,18 @@ def folder() -> Path:
 
 
 def requested() -> Place:
-    """The place as the environment and the clone's `.env` ask for it. Raises StackError for a port that is none."""
+    """The place as the environment and the clone's `.env` ask for it. Raises StackError for a port or a number of nodes that
+    is none."""
     variables = {
         **{name: value for name, value in dotenv_values(CLONE / ".env").items() if value is not None},
         **os.environ,
     }
+    try:
+        nodes = node_count(variables)
+    except ValueError as error:
+        raise StackError(str(error)) from error
     ports = {}
-    for listener in LISTENERS:
+    for listener in listeners(nodes):
         text = variables.get(listener.setting, str(listener.port))
         if not text.isdecimal() or not 0 < int(text) < 65536:
             raise StackError(f"{listener.setting}={text} is not a port: give a number from 1 to 65535.")
@@ -116,9 +125,9 @@ def _refuse_twins(ports: Mapping[str, int]) -> None:
 
 def _extra(variables: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, str]:
     site = local_site(ports, "")
-    ours = {name for service in SERVICES for name in site.environment(service)}
+    ours = {name for service in site.services for name in site.environment(service)}
     ours -= {"LOCKSTEP_LOG_LEVEL"}
-    ours |= {HOME, MARK, "LOCKSTEP_STACK", *ports}
+    ours |= {HOME, MARK, "LOCKSTEP_STACK", NODE_COUNT, *(each.setting for each in listeners(MOST_NODES))}
     return {
         name: value
         for name, value in sorted(variables.items())

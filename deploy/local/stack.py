@@ -32,14 +32,12 @@ from deploy.settings import (
     DATABASE_NAME,
     KAFKA,
     KAFKA_CONTROLLER,
-    LISTENERS,
     MINIMUM_DISK_MB,
     POSTGRES,
-    SERVICES,
+    Service,
 )
 
 SERVERS = ("kafka", "postgres")
-NAMES = (*SERVERS, *(service.name for service in SERVICES))
 Say = Callable[[str], None]
 
 
@@ -62,6 +60,8 @@ class Stack:
         self.supervisor = Supervisor(place)
         self._say = say
         self._site = place.site()
+        self.services = {service.name: service for service in self._site.services}
+        self.names = (*SERVERS, *self.services)
 
     async def up(self, timeout: float = 120.0) -> bool:
         """Bring everything up and wait until all are ready; False when it was up already.
@@ -99,16 +99,18 @@ class Stack:
             reason = await self._unready(name) if states[name].alive else "not running"
             return Part(name, states[name], reason is None, self.address(name), reason or "")
 
-        return list(await asyncio.gather(*(look(name) for name in NAMES)))
+        return list(await asyncio.gather(*(look(name) for name in self.names)))
 
     async def start(self, names: list[str], timeout: float = 60.0) -> None:
         """Start these and wait until they are ready."""
+        self._must_know(names)
         for name in names:
             self.supervisor.start_program(name)
         await self._wait(names, timeout)
 
     async def stop(self, names: list[str], timeout: float = 60.0) -> None:
         """Stop these in an orderly way and wait until they have ended; they stay stopped."""
+        self._must_know(names)
         for name in names:
             self.supervisor.stop_program(name)
         deadline = time.monotonic() + timeout
@@ -121,6 +123,7 @@ class Stack:
 
     def kill(self, names: list[str]) -> None:
         """kill -9; the supervisor starts them again by itself."""
+        self._must_know(names)
         for name in names:
             self.supervisor.signal_program(name, "KILL")
 
@@ -131,11 +134,21 @@ class Stack:
             return f"127.0.0.1:{ports[KAFKA.setting]}"
         if name == "postgres":
             return f"127.0.0.1:{ports[POSTGRES.setting]}"
-        service = next(service for service in SERVICES if service.name == name)
+        service = self.services[name]
         port = ports[service.listeners[0].setting]
-        if service.module == "channel_server":
+        if service.is_node:
             return f"ws://127.0.0.1:{port}/v1/websocket"
         return f"http://127.0.0.1:{port}"
+
+    def service(self, name: str) -> Service:
+        """Raises StackError for a name that is none of its processes'."""
+        if name not in self.services:
+            raise StackError(f"no process is called {name}: {', '.join(self.services)}.")
+        return self.services[name]
+
+    def _must_know(self, names: Iterable[str]) -> None:
+        if unknown := [name for name in names if name not in self.names]:
+            raise StackError(f"nothing here is called {', '.join(unknown)}: {', '.join(self.names)}.")
 
     def _check(self) -> None:
         """Everything that can be known to be wrong before anything is started."""
@@ -149,7 +162,7 @@ class Stack:
                 f"only {free} MB are free where {self.place.folder} lies and {MINIMUM_DISK_MB} MB are needed: "
                 "make room, or move the stack's data by setting LOCKSTEP_STACK_HOME."
             )
-        for listener in LISTENERS:
+        for listener in self.place.listeners:
             port = self.place.ports[listener.setting]
             if not is_free(port):
                 raise StackError(
@@ -170,7 +183,7 @@ class Stack:
             Program("postgres", postgres.command(), stop_signal="INT", stop_seconds=40, priority=10),
             *(
                 Program(service.name, [sys.executable, "-m", service.module], self.place.environment(service))
-                for service in SERVICES
+                for service in self.services.values()
             ),
         ]
 
@@ -196,9 +209,9 @@ class Stack:
         self._say(f"  {'bootstrap':<13} done   {time.monotonic() - begun:5.1f} s")
 
     async def _start_services(self, timeout: float) -> None:
-        for service in SERVICES:
-            self.supervisor.start_program(service.name)
-        await self._wait([service.name for service in SERVICES], timeout)
+        for name in self.services:
+            self.supervisor.start_program(name)
+        await self._wait(self.services, timeout)
 
     async def _wait(self, names: Iterable[str], timeout: float) -> None:
         """Until all are ready, telling each one that is. Raises StackError as soon as one has ended, or after
@@ -238,8 +251,8 @@ class Stack:
         """None when it is ready, else why not."""
         if name in SERVERS:
             return None if await self._server_ready(name) else "does not answer yet"
-        service = next(service for service in SERVICES if service.name == name)
-        return await unready(f"http://127.0.0.1:{self.place.ports[service.health.setting]}/health/ready")
+        port = self.place.ports[self.services[name].health.setting]
+        return await unready(f"http://127.0.0.1:{port}/health/ready")
 
     async def _server_ready(self, name: str) -> bool:
         port = self.place.ports[(KAFKA if name == "kafka" else POSTGRES).setting]
@@ -252,7 +265,7 @@ class Stack:
     async def _complete(self, timeout: float) -> bool:
         """The supervisor runs: start what does not."""
         missing = [name for name, state in self.supervisor.states().items() if not state.alive]
-        for name in NAMES:
+        for name in self.names:
             if name in missing:
                 self.supervisor.start_program(name)
         await self._wait(missing, timeout)
@@ -273,8 +286,8 @@ class Stack:
             leftovers.end(orphans)
             return bool(orphans)
         pid = self.supervisor.pid()
-        for service in SERVICES:  # all at once; shutdown alone would stop one after the other
-            self.supervisor.stop_program(service.name)
+        for name in self.services:  # all at once; shutdown alone would stop one after the other
+            self.supervisor.stop_program(name)
         self.supervisor.shutdown()
         deadline = time.monotonic() + patience
         while leftovers.alive(pid):

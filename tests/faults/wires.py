@@ -12,7 +12,7 @@ from typing import Final
 import psutil
 
 from deploy.local.ports import free_ports
-from deploy.settings import NODES, SERVICES
+from deploy.settings import SERVICES
 from tests.faults.lab import Lab
 from tests.stack.lockstep import Stack
 from tests.stack.proxy import Proxy, proxy
@@ -103,7 +103,7 @@ async def wired_stack(lab: Lab, environment: Mapping[str, str] | None = None) ->
 
     async def connect(stack: Stack) -> None:
         addresses = {item["name"]: item for item in json.loads(stack.site.nodes())}
-        for node in NODES:
+        for node in (service for service in SERVICES if service.is_node):
             websocket, inner = (stack.site.ports[listener.setting] for listener in node.listeners)
             clients[node.name] = await lab.own(proxy("127.0.0.1", websocket))
             internal[node.name] = await lab.own(proxy("127.0.0.1", inner))

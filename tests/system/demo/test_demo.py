@@ -19,7 +19,6 @@ from deploy.demo.story import Told
 from deploy.demo.table import print_outcome
 from deploy.demo.waiting import DemoFailed, refused, until
 from deploy.local.errors import StackError
-from deploy.settings import NODES
 from services.contract.envelope import encode_envelope
 from services.contract.ids import new_event_id
 from tests.stack.lockstep import Stack
@@ -47,7 +46,7 @@ class TestStack:
     async def addresses(self) -> Addresses:
         return Addresses(
             web=self._stack.web_url,
-            websockets={node.name: self._stack.websocket_url(node.name) for node in NODES},
+            websockets={name: self._stack.websocket_url(name) for name in ("node-1", "node-2")},
             health={},
             kafka=self._stack.kafka.bootstrap,
             dsn=self._stack.database.dsn,

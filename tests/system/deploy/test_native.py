@@ -18,16 +18,19 @@ from deploy.local import leftovers, secrets
 from deploy.local.health import unready
 from deploy.local.ports import free_ports
 from deploy.local.toolchain import CLONE
-from deploy.settings import DATABASE_NAME, DATABASE_USER, LISTENERS, POSTGRES, SERVICES
+from deploy.settings import DATABASE_NAME, DATABASE_USER, NODE_COUNT, POSTGRES, listeners, services
 from tests.stack.waiting import until
+
+NODES = 3
 
 
 class Native:
-    """One stack in a folder of its own, driven by the command behind `make`."""
+    """One stack of three nodes in a folder of its own, driven by the command behind `make`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = dict(zip((one.setting for one in LISTENERS), free_ports(len(LISTENERS)), strict=True))
+        every = listeners(NODES)
+        self.ports = dict(zip((one.setting for one in every), free_ports(len(every)), strict=True))
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCKSTEP_")}
@@ -35,7 +38,13 @@ class Native:
         return subprocess.run(
             [sys.executable, "-m", "deploy.local", *arguments],
             cwd=CLONE,
-            env={**inherited, **ports, "LOCKSTEP_STACK_HOME": str(self.folder), **environment},
+            env={
+                **inherited,
+                **ports,
+                NODE_COUNT: str(NODES),
+                "LOCKSTEP_STACK_HOME": str(self.folder),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -62,7 +71,7 @@ class Native:
             await connection.close()
 
     async def ready(self, name: str) -> bool:
-        port = next(self.ports[one.health.setting] for one in SERVICES if one.name == name)
+        port = next(self.ports[one.health.setting] for one in services(NODES) if one.name == name)
         return await unready(f"http://127.0.0.1:{port}/health/ready") is None
 
     def supervisor_pid(self) -> int:
@@ -85,6 +94,12 @@ async def test_a_stack_lives_through_its_days(native: Native) -> None:
 
     assert "already up" in native.up()
     assert native.run("status").returncode == 0
+    assert await native.ready("node-3")
+    assert (
+        f"LOCKSTEP_NODE_3_WEBSOCKET_PORT={native.ports['LOCKSTEP_NODE_3_WEBSOCKET_PORT']}: `make down`"
+        in (native.run("up", **{NODE_COUNT: "2"}).stderr)
+    )
+    assert "nothing here is called node-4" in native.run("stop", "node-4").stderr
 
     # What crashes comes back by itself; what was stopped stays stopped until it is started.
     native.run("kill", "web_app")

@@ -14,6 +14,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from deploy import compose, settings
+from deploy.local.errors import StackError
 from deploy.local.place import Place, requested
 from deploy.local.postgres import binaries
 from deploy.local.toolchain import CLONE, POM
@@ -37,8 +38,30 @@ def test_the_wheels_postgres_is_of_the_version_of_the_image() -> None:
 
 
 def test_no_two_listeners_share_a_port_or_a_setting() -> None:
-    assert len({listener.port for listener in settings.LISTENERS}) == len(settings.LISTENERS)
-    assert len({listener.setting for listener in settings.LISTENERS}) == len(settings.LISTENERS)
+    every = settings.listeners(settings.MOST_NODES)
+    assert len({listener.port for listener in every}) == len(every)
+    assert len({listener.setting for listener in every}) == len(every)
+
+
+def test_a_stack_has_as_many_nodes_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.NODE_COUNT, "5")
+    place = requested()
+    names = [f"node-{number}" for number in range(1, 6)]
+    assert [service.name for service in place.site().services if service.is_node] == names
+    announced = json.loads(place.environment(place.site().services[0])["LOCKSTEP_NODES"])
+    assert [node["name"] for node in announced] == names
+    assert len({node["websocket"] for node in announced}) == 5
+    assert settings.NODE_COUNT not in place.extra
+    services = compose.document(5)["services"]
+    assert [name for name in services if name.startswith("node-")] == names
+    assert all(f"http://{name}:" in services["web_app"]["environment"]["LOCKSTEP_NODES"] for name in names)
+
+
+@pytest.mark.parametrize("wrong", ["0", "33", "-1", "two", "2.5"])
+def test_a_number_of_nodes_that_is_none_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.NODE_COUNT, wrong)
+    with pytest.raises(StackError, match=f"{settings.NODE_COUNT}={wrong} is no number of nodes"):
+        requested()
 
 
 @pytest.mark.parametrize("service", settings.SERVICES, ids=lambda service: service.name)
@@ -48,14 +71,14 @@ def test_a_process_is_told_where_to_listen_and_reaches_its_own_health(service: s
         assert environment[listener.host_variable] == "127.0.0.1"
         assert environment[listener.port_variable] == str(PORTS[listener.setting])
     assert service.health in service.listeners
-    assert ("LOCKSTEP_NODE_NAME" in environment) == (service in settings.NODES)
+    assert ("LOCKSTEP_NODE_NAME" in environment) == service.is_node
 
 
 @pytest.mark.parametrize("site", [LOCAL, compose.site()], ids=["native", "compose"])
 def test_every_node_is_announced_with_addresses_that_parse(site: settings.Site) -> None:
     plain = re.sub(r"\$\{\w+:-(\d+)\}", r"\1", site.nodes())
     nodes = TypeAdapter(list[NodeAddress]).validate_json(plain)
-    assert [node.name for node in nodes] == [node.name for node in settings.NODES]
+    assert [node.name for node in nodes] == ["node-1", "node-2"]
     assert json.loads(plain)[0]["websocket"].endswith("/v1/websocket")
 
 
