@@ -21,6 +21,9 @@ BATCH_BYTES = 256 * 1024
 
 TICK_SECONDS = 0.05
 
+PROOF_SECONDS = 0.01
+"""Proofs of being current are looked at so often at most: they are good for seconds, and looking costs as much as a message."""
+
 REST_SHARE = 1.0
 REST_AT_LEAST = 0.001
 REST_AT_MOST = 0.02
@@ -38,6 +41,7 @@ class Loops:
         self._replay = replay
         self._directory = directory
         self._laggards = asyncio.Event()
+        self._proved = 0.0
         self.replayed = asyncio.Event()
         """Set once both tails have been at their ends."""
 
@@ -55,7 +59,8 @@ class Loops:
         try:
             while True:
                 fetched = await self._replay.batch(250)
-                self._prove()
+                if time.monotonic() - self._proved >= PROOF_SECONDS:
+                    self._prove()
                 showing = 0.0
                 for batch in bounded(fetched):
                     for partition, records in batch:
@@ -103,6 +108,7 @@ class Loops:
             await _to_the_end(self._node.catch_up)
 
     def _prove(self) -> None:
+        self._proved = time.monotonic()
         events, directory = self._replay.proofs(), self._directory.proven_current()
         self._node.proven(events, directory)
         if directory and all(events.values()):

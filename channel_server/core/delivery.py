@@ -212,9 +212,7 @@ class Delivery:
             pending = subscriber.pending
             if pending:
                 subscriber.pending = b""
-                link = subscriber.link
-                link.write_prepared(pending)
-                if link.buffered() > high_water:
+                if subscriber.link.write_prepared(pending) > high_water:
                     self.fall_behind(subscriber)
         self.counts.writes += end - begin
         if end < len(touched):
@@ -228,8 +226,7 @@ class Delivery:
         if subscriber.pending:
             subscriber.pending += frame
         else:
-            subscriber.link.write_prepared(frame)
-            if subscriber.link.buffered() > self._limits.high_water:
+            if subscriber.link.write_prepared(frame) > self._limits.high_water:
                 self.fall_behind(subscriber)
 
     def write_with_batch(self, subscriber: Subscriber, frame: bytes) -> None:
@@ -298,8 +295,7 @@ class Delivery:
             data = b"".join(parts)
             size = len(data)
             self.counts.replays += 1
-            subscriber.link.write_prepared(data)
-            if subscriber.link.buffered() > self._limits.high_water:
+            if subscriber.link.write_prepared(data) > self._limits.high_water:
                 self.fall_behind(subscriber)
                 return size
         if unfinished:

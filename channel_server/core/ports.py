@@ -18,8 +18,11 @@ class Clock(Protocol):
 class Link(Protocol):
     """One client's connection. Nothing it does may call back into the core before it returns."""
 
-    def write_prepared(self, frames: bytes) -> None:
-        """Write complete frames; dropped silently once the connection is closing."""
+    def write_prepared(self, frames: bytes) -> int:
+        """Write complete frames; dropped silently once the connection is closing.
+
+        Gives `buffered` when that is above the high-water mark, otherwise any number that is not.
+        """
 
     def buffered(self) -> int:
         """Bytes written that the socket has not taken yet."""

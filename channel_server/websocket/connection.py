@@ -164,15 +164,17 @@ class WebSocketConnection(WSListener):
         if self._is_writable():
             self._transport.send(WSMsgType.BINARY, payload)
 
-    def write_prepared(self, frames: bytes) -> None:
+    def write_prepared(self, frames: bytes) -> int:
         """Write complete server frames (`framing.prepare_text`), any number joined, in one transport write.
 
         What the socket does not take at once is kept by reference or copy, and counts in `buffered`. Dropped silently
-        after a CLOSE was sent or TCP is closing.
+        after a CLOSE was sent or TCP is closing. Gives `buffered` while the connection is congested, else 0: most writes
+        of a node are these, and few leave anything behind.
         """
         if not self._transport.is_close_frame_sent and not self._underlying.is_closing():
             self._written += len(frames)
             self._underlying.write(frames)
+        return self._underlying.get_write_buffer_size() if self._congested else 0
 
     def buffered(self) -> int:
         """Bytes that were written and that the kernel has not taken yet."""

@@ -97,6 +97,8 @@ class Appender:
         self._room = max_batch_bytes - _BATCH_OVERHEAD
         self._brokers = Brokers(kafka, topic, request_timeout_ms=request_timeout_ms)
         self._lanes = [Lane[_Waiting](partition, self._room) for partition in range(partitions)]
+        # Those of the lanes in which something waits, in the order in which it began to.
+        self._waiting: dict[int, Lane[_Waiting]] = {}
         self._paces: defaultdict[int, Pace] = defaultdict(Pace)
         self._in_flight = 0
         self._in_flight_bytes = 0
@@ -175,6 +177,7 @@ class Appender:
         future: asyncio.Future[None] = loop.create_future()
         deadline = loop.time() + self._append_timeout_s
         lane = self._lanes[partition_of(channel, len(self._lanes))]
+        self._waiting[lane.partition] = lane
         lane.put(_Waiting(key, headers, value, size, deadline, future))
         self._in_flight += 1
         self._in_flight_bytes += size
@@ -203,9 +206,11 @@ class Appender:
         now = loop.time()
         ready: defaultdict[int, list[Lane[_Waiting]]] = defaultdict(list)
         wake: float | None = None
-        for lane in self._lanes:
+        for lane in list(self._waiting.values()):
             if not lane.may_send(now):
-                if lane.waits and lane.held_until > now:
+                if not lane.waits:
+                    del self._waiting[lane.partition]
+                elif lane.held_until > now:
                     wake = lane.held_until if wake is None else min(wake, lane.held_until)
                 continue
             leader = self._brokers.leader(lane.partition)
@@ -246,7 +251,7 @@ class Appender:
                 [(partition, _encoded(batch)) for partition, batch in batches.items()],
                 timeout_ms=self._request_timeout_ms,
             )
-            answer: ProduceAnswer = await self._brokers.ask(broker, request, _CONNECTION)
+            answer: ProduceAnswer = await self._brokers.exchange(broker, request, _CONNECTION)
             seconds = asyncio.get_running_loop().time() - started
             answers = answer.errors
         except KafkaError as failure:
@@ -262,10 +267,16 @@ class Appender:
         finally:
             del self._unanswered[number]
             pace.ended(seconds)
-            self._soon()
+            if seconds is None:
+                self._soon()
         for partition, batch in batches.items():
+            lane = self._lanes[partition]
             outcome = for_code(answers[partition]) if partition in answers else None
-            self._answered(self._lanes[partition], batch, outcome, error, seconds)
+            self._answered(lane, batch, outcome, error, seconds)
+            if not lane.waits:
+                self._waiting.pop(partition, None)
+        if self._waiting:
+            self._soon()
 
     def _answered(
         self,

@@ -1,6 +1,6 @@
 """The brokers behind one topic: who leads what, and requests to them, each kind on a connection of its own.
 
-Over aiokafka's client, which keeps the metadata and the connections; what a request means is its caller's business.
+aiokafka keeps the metadata, and asks what is asked seldom. What a request means is its caller's business.
 """
 
 from __future__ import annotations
@@ -12,12 +12,20 @@ from typing import Any, Final
 
 import structlog
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError, for_code
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
+from services.eventlog.connection import Connection
 from services.eventlog.pipeline import Producer
+from services.eventlog.wire import Request
 
 log = structlog.get_logger()
 
@@ -44,6 +52,9 @@ class Brokers:
         # Of its own: the client makes one connection at a time, and one to a broker that is stopped takes long.
         self._metadata: AIOKafkaClient | None = None
         self._starting_over: asyncio.Task[bool] | None = None
+        self._leaders: dict[int, int] = {}
+        self._connections: dict[tuple[int, int], Connection] = {}
+        self._connecting: dict[tuple[int, int], asyncio.Task[Connection]] = {}
 
     async def start(self) -> None:
         """Connect, and learn who leads. Raises KafkaError, OSError or TimeoutError; then nothing is left behind."""
@@ -54,6 +65,7 @@ class Brokers:
             bootstrap_servers=self._kafka, request_timeout_ms=self._request_timeout_ms
         )
         self._client.cluster = metadata.cluster
+        metadata.cluster.add_listener(self._note_leaders)
         try:
             await _insist(metadata.bootstrap)
             await metadata.set_topics([self._topic])
@@ -65,9 +77,15 @@ class Brokers:
         """Cut all connections; what is under way fails."""
         clients = [client for client in (self._client, self._metadata) if client is not None]
         self._client = self._metadata = None
+        under_way: list[asyncio.Task[Any]] = [*self._connecting.values()]
         if self._starting_over is not None:
-            self._starting_over.cancel()
-            await asyncio.wait([self._starting_over])
+            under_way.append(self._starting_over)
+        for task in under_way:
+            task.cancel()
+        if under_way:
+            await asyncio.wait(under_way)
+        for connection in list(self._connections.values()):
+            connection.close("not needed any more")
         for client in clients:
             try:
                 # A connection whose peer does not read may never close by itself.
@@ -78,9 +96,15 @@ class Brokers:
 
     def leader(self, partition: int) -> int | None:
         """The broker that leads the partition, as far as is known."""
-        assert self._client is not None
-        leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
-        return None if leader is None or leader < 0 else int(leader)
+        return self._leaders.get(partition)
+
+    def _note_leaders(self, cluster: ClusterMetadata) -> None:
+        # Kept, because it is asked for with every record, and changes seldom.
+        known = {
+            partition: cluster.leader_for_partition(TopicPartition(self._topic, partition))
+            for partition in cluster.partitions_for_topic(self._topic) or ()
+        }
+        self._leaders = {p: int(leader) for p, leader in known.items() if leader is not None and leader >= 0}
 
     async def know_topic(self) -> bool:
         """Whether there is such a topic, asked now. Raises KafkaConnectionError when nobody answers."""
@@ -117,11 +141,50 @@ class Brokers:
             return False
         return bool(await metadata.force_metadata_update())
 
-    async def ask(self, broker: int, request: Any, connection: int) -> Any:
+    async def exchange(self, broker: int, request: Request, connection: int) -> Any:
         """The answer. `connection`: requests of the same number share one and are answered in their order.
 
         Raises KafkaError: no answer, or none in time; then the connection has been cut.
         """
+        known = self._connections.get((broker, connection))
+        if known is None:
+            known = await self._connect(broker, connection)
+        return await known.ask(request)
+
+    async def _connect(self, broker: int, connection: int) -> Connection:
+        key = broker, connection
+        connecting = self._connecting.get(key)
+        if connecting is None:
+            connecting = asyncio.create_task(
+                self._open(broker, connection), name=f"connect {self._topic} {key}"
+            )
+            self._connecting[key] = connecting
+        # Others may wait for the same one.
+        return await asyncio.shield(connecting)
+
+    async def _open(self, broker: int, connection: int) -> Connection:
+        key = broker, connection
+
+        def forget(lost: Connection) -> None:
+            if self._connections.get(key) is lost:
+                del self._connections[key]
+
+        try:
+            assert self._metadata is not None
+            address = self._metadata.cluster.broker_metadata(broker)
+            if address is None:
+                raise NodeNotReadyError(f"nobody says where broker {broker} is")
+            opened = await Connection.open(
+                address.host, address.port, self._request_timeout_ms / 1000, on_lost=forget
+            )
+            if opened.is_open:
+                self._connections[key] = opened
+            return opened
+        finally:
+            del self._connecting[key]
+
+    async def ask(self, broker: int, request: Any, connection: int) -> Any:
+        """As `exchange`, for a request of aiokafka's, over a connection of its own."""
         assert self._client is not None
         try:
             return await self._client.send(broker, request, group=connection)
@@ -131,10 +194,9 @@ class Brokers:
 
     def cut(self, broker: int, connection: int) -> None:
         """Close one connection, if it is there: what is under way on it fails at once."""
-        assert self._client is not None
-        known = self._client._conns.get((broker, connection))
+        known = self._connections.get((broker, connection))
         if known is not None:
-            known.close(reason=CloseReason.CONNECTION_BROKEN)
+            known.close("cut")
 
     async def new_producer(self) -> Producer:
         """A fresh producer id. Raises KafkaError."""

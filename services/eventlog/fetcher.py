@@ -134,6 +134,39 @@ class Place:
         return self._proof
 
 
+class News:
+    """An event for one who waits, with a time limit: a single timer, because every record is waited for."""
+
+    def __init__(self) -> None:
+        self._there = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        self._there = True
+        self._wake()
+
+    def clear(self) -> None:
+        self._there = False
+
+    async def wait(self, seconds: float) -> bool:
+        """Until it is set; False: it was not within that time."""
+        if self._there or seconds <= 0.0:
+            return self._there
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+        return self._there
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class Fetcher:
     """Fills places. `news` is set whenever there is something to take, or a place has become doubtful.
 
@@ -143,12 +176,14 @@ class Fetcher:
     def __init__(
         self, brokers: Brokers, topic: str, places: Iterable[Place], *, committed_only: bool
     ) -> None:
-        self.news = asyncio.Event()
+        self.news = News()
         self.places = {place.partition: place for place in places}
         self.handed: dict[int, int] = {place.partition: place.next for place in self.places.values()}
         self._brokers = brokers
         self._topic = topic
         self._committed_only = committed_only
+        # Those of the places that something was fetched for since they were last taken from.
+        self._filled: dict[int, Place] = {}
         self._wanted = asyncio.Event()
         self._busy = asyncio.Event()
         self._busy_until = 0.0
@@ -251,7 +286,7 @@ class Fetcher:
         breaks = {place.partition: place.breaks for place in places}
         asked = self._asked[broker, turn] = time.monotonic()
         try:
-            answer: FetchAnswer = await self._brokers.ask(broker, request, _FIRST_CONNECTION + turn)
+            answer: FetchAnswer = await self._brokers.exchange(broker, request, _FIRST_CONNECTION + turn)
         except KafkaError as error:
             log.warning("fetch failed", topic=self._topic, broker=broker, error=repr(error))
             self._all_broken(breaks)
@@ -303,6 +338,7 @@ class Fetcher:
             True,
             READ_COMMITTED if self._committed_only else READ_UNCOMMITTED,
         )
+        self._filled[place.partition] = place
         place.segments.append((records, len(data)))
         place.buffered += len(data)
         place.next = following
@@ -313,7 +349,7 @@ class Fetcher:
     def take(self, most: int) -> dict[int, list[Any]]:
         """Up to about so many aiokafka ConsumerRecords by partition, of those places that are not in doubt."""
         taken: dict[int, list[Any]] = {}
-        for place in self.places.values():
+        for place in list(self._filled.values()):
             if place.is_doubtful:
                 continue
             found: list[Any] = []
@@ -337,12 +373,13 @@ class Fetcher:
                 continue
             if found:
                 taken[place.partition] = found
-            # Without segments, what lies before `next` are markers and what compaction took away: no records.
-            self.handed[place.partition] = (
-                place.next
-                if not place.segments
-                else max(self.handed[place.partition], found[-1].offset + 1 if found else 0)
-            )
+            if place.segments:
+                if found:
+                    self.handed[place.partition] = max(self.handed[place.partition], found[-1].offset + 1)
+            else:
+                # What lies before `next` are markers and what compaction took away: no records.
+                self.handed[place.partition] = place.next
+                del self._filled[place.partition]
         self.resume()
         return taken
 

@@ -93,10 +93,7 @@ class TopicReader:
             moved = self._advance(handed)
             if handed or moved:
                 return handed
-            try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    await self._fetcher.news.wait()
-            except TimeoutError:
+            if not await self._fetcher.news.wait(deadline - time.monotonic()):
                 self._resolve()
                 return {}
 

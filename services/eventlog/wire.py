@@ -1,24 +1,25 @@
 """Produce and Fetch as bytes: the two requests that every message needs.
 
 aiokafka takes a request apart field by field through generic types, which made four tenths of all calls that a lone
-message cost a node. These two are packed and unpacked by `struct`, and go through aiokafka's connections like its own:
-what it asks of a request is `prepare`, of what that gives `build_request_header`, `encode`, `parse_response_header` and
-`RESPONSE_TYPE.decode`.
+message cost a node. These two are packed and unpacked by `struct`; `connection` carries them.
 
-Layouts: Kafka's protocol guide, Produce version 7 and Fetch version 11 (every broker since 2.3).
+Layouts: Kafka's protocol guide, Produce version 7 and Fetch version 11 (every broker since 2.3), ApiVersions version 0.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from aiokafka.errors import IncompatibleBrokerVersion
 
-_HEADER: Final = struct.Struct(">hhih")
-_CORRELATION: Final = struct.Struct(">i")
+_HEADER: Final = struct.Struct(">ihhih")
+_HEADER_REST: Final = _HEADER.size - 4
+"""Of the header, what its first field, the length, counts."""
+
+_CLIENT: Final = b"lockstep"
+_VERSIONS: Final = struct.Struct(">hhh")
 _LENGTH: Final = struct.Struct(">h")
 _COUNT: Final = struct.Struct(">i")
 
@@ -38,50 +39,69 @@ _NONE: Final = -1
 """No transaction, no replica, no leader epoch, no session: as the protocol says it."""
 
 
-class _Header(NamedTuple):
-    """Of a request; `encode` is what aiokafka calls."""
+class Request:
+    """One request; `body` is all of it but the header.
 
-    data: bytes
-
-    def encode(self) -> bytes:
-        return self.data
-
-
-class _Answered(NamedTuple):
-    """The header of an answer."""
-
-    correlation_id: int
-
-
-class _Wire:
-    """One request, encoded but for its header; `RESPONSE_TYPE` reads the answer."""
+    `read` takes an answer apart: `data` from `at` on, behind the header; other answers may follow. Raises struct.error
+    when it is cut off.
+    """
 
     API_KEY: ClassVar[int]
     API_VERSION: ClassVar[int]
 
-    __slots__ = ("_body",)
+    __slots__ = ("body",)
 
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self.body = body
 
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> _Wire:
-        """Raises IncompatibleBrokerVersion."""
-        lowest, highest = versions.get(self.API_KEY, (0, -1))
-        if not lowest <= self.API_VERSION <= highest:
+    @classmethod
+    def must_be_offered(cls, versions: Mapping[int, tuple[int, int]]) -> None:
+        """Raises IncompatibleBrokerVersion. `versions`: what a broker says (`ApiVersions`)."""
+        lowest, highest = versions.get(cls.API_KEY, (0, -1))
+        if not lowest <= cls.API_VERSION <= highest:
             raise IncompatibleBrokerVersion(
-                f"{type(self).__name__} version {self.API_VERSION} is not among the broker's {lowest} to {highest}"
+                f"{cls.__name__} version {cls.API_VERSION} is not among the broker's {lowest} to {highest}"
             )
-        return self
 
-    def build_request_header(self, correlation_id: int, client_id: str) -> _Header:
-        name = client_id.encode()
-        return _Header(_HEADER.pack(self.API_KEY, self.API_VERSION, correlation_id, len(name)) + name)
+    def framed(self, correlation_id: int) -> bytes:
+        """As it goes over the wire: length, header, body."""
+        body = self.body
+        header = _HEADER.pack(
+            _HEADER_REST + len(_CLIENT) + len(body),
+            self.API_KEY,
+            self.API_VERSION,
+            correlation_id,
+            len(_CLIENT),
+        )
+        return b"%b%b%b" % (header, _CLIENT, body)
 
-    def encode(self) -> bytes:
-        return self._body
+    def read(self, data: bytes, at: int) -> Any:
+        raise NotImplementedError
 
-    def parse_response_header(self, answer: BytesIO) -> _Answered:
-        return _Answered(_CORRELATION.unpack(answer.read(_CORRELATION.size))[0])
+
+class ApiVersions(Request):
+    """Which versions of which requests the broker knows: request -> (lowest, highest)."""
+
+    API_KEY = 18
+    API_VERSION = 0
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+
+    def read(self, data: bytes, at: int) -> dict[int, tuple[int, int]]:
+        (error,) = _LENGTH.unpack_from(data, at)
+        if error:
+            return {}
+        at += _LENGTH.size
+        (count,) = _COUNT.unpack_from(data, at)
+        at += _COUNT.size
+        versions: dict[int, tuple[int, int]] = {}
+        for place in range(count):
+            key, lowest, highest = _VERSIONS.unpack_from(data, at + place * _VERSIONS.size)
+            versions[key] = (lowest, highest)
+        return versions
 
 
 class ProduceAnswer(NamedTuple):
@@ -90,9 +110,8 @@ class ProduceAnswer(NamedTuple):
     errors: dict[int, int]
 
     @classmethod
-    def decode(cls, answer: BytesIO) -> ProduceAnswer:
-        """Of one topic. Raises struct.error when it is cut off."""
-        data, at = answer.getvalue(), answer.tell()
+    def read(cls, data: bytes, at: int) -> ProduceAnswer:
+        """Of one topic."""
         errors: dict[int, int] = {}
         (topics,) = _COUNT.unpack_from(data, at)
         at += _COUNT.size
@@ -106,12 +125,11 @@ class ProduceAnswer(NamedTuple):
         return cls(errors)
 
 
-class Produce(_Wire):
+class Produce(Request):
     """Record batches, one a partition, to the leader of all of them; answered once all in-sync replicas have them."""
 
     API_KEY = 0
     API_VERSION = 7
-    RESPONSE_TYPE = ProduceAnswer
 
     __slots__ = ()
 
@@ -126,6 +144,9 @@ class Produce(_Wire):
         for partition, batch in batches:
             parts += _PRODUCED_BATCH.pack(partition, len(batch)), batch
         super().__init__(b"".join(parts))
+
+    def read(self, data: bytes, at: int) -> ProduceAnswer:
+        return ProduceAnswer.read(data, at)
 
 
 class Fetched(NamedTuple):
@@ -146,7 +167,7 @@ class Fetched(NamedTuple):
     data: bytes
 
     def __repr__(self) -> str:
-        # aiokafka logs every answer at `debug`; what people say belongs in no log.
+        # What people say belongs in no log.
         return f"Fetched({self.partition}, error={self.error}, end={self.end}, {len(self.data)} bytes)"
 
 
@@ -157,9 +178,8 @@ class FetchAnswer(NamedTuple):
     places: list[Fetched]
 
     @classmethod
-    def decode(cls, answer: BytesIO) -> FetchAnswer:
-        """Of one topic. Raises struct.error when it is cut off."""
-        data, at = answer.getvalue(), answer.tell()
+    def read(cls, data: bytes, at: int) -> FetchAnswer:
+        """Of one topic."""
         _, error, _ = _FETCHED.unpack_from(data, at)
         at += _FETCHED.size
         places: list[Fetched] = []
@@ -185,7 +205,7 @@ class FetchAnswer(NamedTuple):
         return cls(error, places)
 
 
-class Fetch(_Wire):
+class Fetch(Request):
     """What there is in these partitions, each from an offset on, at the leader of all of them.
 
     places              (partition, offset)
@@ -196,7 +216,6 @@ class Fetch(_Wire):
 
     API_KEY = 1
     API_VERSION = 11
-    RESPONSE_TYPE = FetchAnswer
 
     __slots__ = ()
 
@@ -224,3 +243,6 @@ class Fetch(_Wire):
             _FETCH_END.pack(0, 0),
         ]
         super().__init__(b"".join(parts))
+
+    def read(self, data: bytes, at: int) -> FetchAnswer:
+        return FetchAnswer.read(data, at)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import BrokerMetadata
 
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
 from services.eventlog.brokers import Brokers
+from services.eventlog.wire import Fetch, FetchAnswer
 from tests.stack.proxy import Proxy
 from tests.stack.servers import Kafka
 from tests.stack.waiting import PATIENCE_S, until
+
+FETCH = Fetch("no.such.topic", [(0, 0)], max_wait_ms=0, max_bytes=1, partition_bytes=1, committed_only=False)
 
 
 async def test_a_broker_that_does_not_answer_at_first_is_tried_again(
@@ -59,8 +64,43 @@ async def test_when_all_known_brokers_are_gone_the_given_addresses_are_asked_aga
         metadata.cluster._brokers = {1: BrokerMetadata(1, "127.0.0.1", dead, None)}
         for connection in [*metadata._conns.values(), *client._conns.values()]:
             connection.close()
+        with pytest.raises(KafkaConnectionError, match=f"127.0.0.1:{dead}"):
+            await brokers.exchange(1, FETCH, 2)
         await brokers.refresh()
         assert await brokers.know_topic()
         await until(lambda: brokers.leader(0) is not None, 20.0, what="the leader is known again")
+        leader = brokers.leader(0)
+        assert leader is not None
+        assert isinstance(await brokers.exchange(leader, FETCH, 2), FetchAnswer)
     finally:
         await brokers.close()
+
+
+async def test_who_asks_at_once_shares_a_connection_and_a_cut_one_is_made_anew(
+    kafka: Kafka, generation: Generation
+) -> None:
+    topic = generation.events_topic
+    brokers = Brokers(kafka.bootstrap, topic, request_timeout_ms=2_000)
+    await brokers.start()
+    try:
+        leader = brokers.leader(0)
+        assert leader is not None
+        answers = await asyncio.gather(*(brokers.exchange(leader, FETCH, 2) for _ in range(10)))
+        assert {type(answer) for answer in answers} == {FetchAnswer}
+        (made,) = brokers._connections.values()
+        waits = Fetch(
+            topic, [(0, 0)], max_wait_ms=1_500, max_bytes=99, partition_bytes=99, committed_only=False
+        )
+        waiting = asyncio.create_task(brokers.exchange(leader, waits, 2))
+        await asyncio.sleep(0.2)
+        brokers.cut(leader, 2)
+        with pytest.raises(KafkaConnectionError, match="cut"):
+            await waiting
+        assert not brokers._connections
+        await brokers.exchange(leader, FETCH, 2)
+        (another,) = brokers._connections.values()
+        assert another is not made
+    finally:
+        await brokers.close()
+    assert not another.is_open
+    assert not brokers._connections

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from channel_server.websocket.connection import WebSocketConnection
 from tests.system.websocket.raw import CLOSE, PING, PONG, TEXT, RawClient, frame, wait_until
 from tests.system.websocket.serving import CHUNK, Recorder, fill, opened, running
 
@@ -110,7 +111,11 @@ def test_a_close_is_completed_although_reading_was_paused() -> None:
 
 def test_pings_are_answered_while_the_application_writes() -> None:
     recorder = Recorder()
-    recorder.on_message_do = lambda connection, message: connection.write_prepared(CHUNK * 100)
+
+    def write(connection: WebSocketConnection, _: str | bytes) -> None:
+        connection.write_prepared(CHUNK * 100)
+
+    recorder.on_message_do = write
     with running(recorder) as server, RawClient(server.port) as client:
         client.upgrade().send(frame(TEXT, b"go"), frame(PING, b"and"))
         for _ in range(100):

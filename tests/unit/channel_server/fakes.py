@@ -39,12 +39,13 @@ class FakeLink:
         self.writes = 0
         self.unsent_since = 0.0
 
-    def write_prepared(self, frames: bytes) -> None:
+    def write_prepared(self, frames: bytes) -> int:
         if self.closed is None and not self.aborted:
             self.writes += 1
             self.written += frames
             if not self.reads:
                 self.unread += len(frames)
+        return self.unread
 
     def buffered(self) -> int:
         return self.unread

@@ -66,14 +66,19 @@ class FakeBrokers:
     def leader(self, partition: int) -> int:
         return 1
 
-    async def ask(self, broker: int, request: Any, connection: int) -> Any:
+    async def _take_turns(self) -> None:
         for _ in range(self.rng.randint(1, 6)):
             await asyncio.sleep(0)
-        if isinstance(request, Fetch):
-            if self.rng.random() < self.failing:
-                raise KafkaConnectionError("cut")
-            ((_, asked),) = FetchRequest_v11.decode(BytesIO(request.encode())).topics
-            return FetchAnswer(0, [self._fetched(partition, offset) for partition, _, offset, *_ in asked])
+
+    async def exchange(self, broker: int, request: Fetch, connection: int) -> FetchAnswer:
+        await self._take_turns()
+        if self.rng.random() < self.failing:
+            raise KafkaConnectionError("cut")
+        ((_, asked),) = FetchRequest_v11.decode(BytesIO(request.body)).topics
+        return FetchAnswer(0, [self._fetched(partition, offset) for partition, _, offset, *_ in asked])
+
+    async def ask(self, broker: int, request: Any, connection: int) -> Any:
+        await self._take_turns()
         ((_, partitions),) = request._topics
         if isinstance(request, FetchRequest):
             answers: list[tuple[Any, ...]] = [

@@ -26,8 +26,9 @@ class Writes(FakeLink):
         super().__init__()
         self.given: list[bytes] = []
 
-    def write_prepared(self, frames: bytes) -> None:
+    def write_prepared(self, frames: bytes) -> int:
         self.given.append(frames)
+        return 0
 
 
 class Channel:

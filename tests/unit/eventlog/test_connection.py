@@ -1,0 +1,130 @@
+"""A connection to a broker, over a transport that is a list: whatever comes, in whatever pieces, every request is answered
+once, in order, or fails."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiokafka.errors import CorrelationIdError, KafkaConnectionError, KafkaError, RequestTimedOutError
+from aiokafka.protocol.produce import ProduceResponse_v7
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.eventlog.connection import Connection
+from services.eventlog.wire import Produce, ProduceAnswer
+
+REQUEST = Produce("t", [], timeout_ms=1)
+PATIENCE_S = 30.0
+
+
+class Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.aborted = 0
+
+    def write(self, data: Any) -> None:
+        assert not self.aborted
+        self.written.append(bytes(data))
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+    def correlation_ids(self) -> list[int]:
+        return [int.from_bytes(frame[8:12]) for frame in self.written]
+
+
+def opened(timeout_s: float = PATIENCE_S) -> tuple[Connection, Transport, list[Connection]]:
+    lost: list[Connection] = []
+    connection, transport = Connection("a broker", timeout_s, lost.append), Transport()
+    connection.connection_made(transport)
+    return connection, transport, lost
+
+
+def answer(correlation_id: int, partition: int) -> bytes:
+    body: bytes = (
+        correlation_id.to_bytes(4) + ProduceResponse_v7([("t", [(partition, 0, 5, -1, 0)])], 0).encode()
+    )
+    return len(body).to_bytes(4) + body
+
+
+@given(st.integers(1, 8), st.lists(st.integers(0, 400), max_size=12))
+def test_answers_come_in_any_pieces(count: int, cuts: list[int]) -> None:
+    async def run() -> None:
+        connection, transport, _ = opened()
+        asked = [connection.ask(REQUEST) for _ in range(count)]
+        said = b"".join(answer(id, place) for place, id in enumerate(transport.correlation_ids()))
+        bounds = sorted({0, len(said), *(cut for cut in cuts if cut < len(said))})
+        for begin, end in pairwise(bounds):
+            connection.data_received(said[begin:end])
+        assert [future.result() for future in asked] == [ProduceAnswer({p: 0}) for p in range(count)]
+        connection.close("done")
+
+    asyncio.run(run())
+
+
+async def test_who_does_not_wait_any_more_keeps_nobody_from_an_answer() -> None:
+    connection, transport, lost = opened()
+    first, second = connection.ask(REQUEST), connection.ask(REQUEST)
+    first.cancel()
+    for place, id in enumerate(transport.correlation_ids()):
+        connection.data_received(answer(id, place))
+    assert second.result() == ProduceAnswer({1: 0})
+    assert connection.is_open
+    assert not lost
+    connection.close("done")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (answer(9, 0), CorrelationIdError),
+        ((4).to_bytes(4) + (1).to_bytes(4), KafkaConnectionError),  # nothing behind the header
+        ((6).to_bytes(4) + (1).to_bytes(4) + b"\0\0", KafkaConnectionError),
+        ((3).to_bytes(4) + b"\0\0\0", KafkaConnectionError),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", KafkaConnectionError),
+        (b"\xff\xff\xff\xff....", KafkaConnectionError),
+    ],
+)
+async def test_what_is_no_answer_ends_it(said: bytes, error: type[KafkaError]) -> None:
+    connection, transport, lost = opened()
+    asked = [connection.ask(REQUEST) for _ in range(2)]
+    connection.data_received(said)
+    assert [type(future.exception()) for future in asked] == [error] * 2
+    assert (transport.aborted, lost) == (1, [connection])
+    connection.connection_lost(None)
+    assert (transport.aborted, lost) == (1, [connection]), "once is enough"
+    with pytest.raises(KafkaConnectionError, match="closed"):
+        connection.ask(REQUEST)
+
+
+async def test_an_answer_that_was_not_asked_for_ends_it() -> None:
+    connection, _, lost = opened()
+    connection.data_received(answer(1, 0))
+    assert lost == [connection]
+
+
+async def test_a_broker_that_goes_away_is_noticed_at_once() -> None:
+    connection, _, lost = opened()
+    asked = connection.ask(REQUEST)
+    connection.connection_lost(ConnectionResetError())
+    assert isinstance(asked.exception(), KafkaConnectionError)
+    assert lost == [connection]
+
+
+async def test_one_that_does_not_answer_in_time_is_given_up() -> None:
+    connection, transport, lost = opened(timeout_s=0.05)
+    answered = connection.ask(REQUEST)
+    connection.data_received(answer(transport.correlation_ids()[0], 0))
+    assert answered.result() == ProduceAnswer({0: 0})
+    await asyncio.sleep(0.12)
+    assert connection.is_open, "nothing is unanswered"
+    asked = [connection.ask(REQUEST) for _ in range(3)]
+    done, _ = await asyncio.wait(asked, timeout=PATIENCE_S)
+    assert [type(future.exception()) for future in asked] == [RequestTimedOutError] * 3
+    assert len(done) == 3
+    assert lost == [connection]
+    assert not connection.is_open
