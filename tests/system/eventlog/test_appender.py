@@ -9,13 +9,13 @@ from collections import defaultdict
 from functools import partial
 
 import pytest
-from aiokafka.client import AIOKafkaClient
 
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
+from services.eventlog.connection import Connection
 from services.eventlog.errors import AppendFailed, Overloaded
 from services.eventlog.sequencer import Kind, Sequencer
-from services.eventlog.wire import Produce
+from services.eventlog.wire import Produce, Request
 from tests.stack.servers import Kafka
 from tests.stack.waiting import PATIENCE_S
 from tests.system.conftest import Factory
@@ -247,17 +247,17 @@ async def test_a_lane_that_ends_by_what_nobody_expects_fails_like_a_batch_and_is
         with monkeypatch.context() as broken:
             handed_over = asyncio.Event()
 
-            send_request = AIOKafkaClient.send
+            ask_really = Connection.ask
 
-            async def send(client: AIOKafkaClient, node: int, request: object, **options: int) -> object:
+            def ask(connection: Connection, request: Request) -> asyncio.Future[object]:
                 if not isinstance(request, Produce):
-                    return await send_request(client, node, request, **options)
+                    return ask_really(connection, request)
                 handed_over.set()
                 if end == "error":
                     raise AttributeError("a defect of the library")
-                return await asyncio.Event().wait()
+                return asyncio.get_running_loop().create_future()
 
-            broken.setattr(AIOKafkaClient, "send", send)
+            broken.setattr(Connection, "ask", ask)
             futures = [first.append_to(appender), second.append_to(appender)]
             async with asyncio.timeout(PATIENCE_S):
                 await handed_over.wait()

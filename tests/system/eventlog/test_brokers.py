@@ -88,11 +88,19 @@ async def test_who_asks_at_once_shares_a_connection_and_a_cut_one_is_made_anew(
         answers = await asyncio.gather(*(brokers.exchange(leader, FETCH, 2) for _ in range(10)))
         assert {type(answer) for answer in answers} == {FetchAnswer}
         (made,) = brokers._connections.values()
-        waits = Fetch(
-            topic, [(0, 0)], max_wait_ms=1_500, max_bytes=99, partition_bytes=99, committed_only=False
-        )
-        waiting = asyncio.create_task(brokers.exchange(leader, waits, 2))
-        await asyncio.sleep(0.2)
+
+        def fetch(wait_ms: int) -> Fetch:
+            return Fetch(
+                topic, [(0, 0)], max_wait_ms=wait_ms, max_bytes=99, partition_bytes=99, committed_only=False
+            )
+
+        async def led() -> bool:
+            answer: FetchAnswer = await brokers.exchange(leader, fetch(0), 2)
+            return not answer.places[0].error
+
+        await until(led, what="the broker knows that it leads")
+        waiting = asyncio.create_task(brokers.exchange(leader, fetch(1_500), 2))
+        await asyncio.sleep(0.1)
         brokers.cut(leader, 2)
         with pytest.raises(KafkaConnectionError, match="cut"):
             await waiting
