@@ -143,9 +143,8 @@ class Viewer:
             await ws_connect(
                 lambda: link, node, websocket_handshake_timeout=timeout, local_addr=(self._address, 0)
             )
-            if self._receive_buffer is not None and link.transport is not None:
-                connection = link.transport.underlying_transport.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+            if self._receive_buffer is not None:
+                self.set_receive_buffer(self._receive_buffer)
             self._resumed = dict(self.cursors) if resume and self.epoch else {}
             resumed = (
                 frames.Resume(epoch=self.epoch, channels=self._resumed) if self.epoch and resume else None
@@ -176,6 +175,13 @@ class Viewer:
                 transport.resume_reading()
             else:
                 transport.pause_reading()
+
+    def set_receive_buffer(self, size: int) -> None:
+        """Bytes that the system may hold for it unread, on this connection and later ones."""
+        self._receive_buffer = size
+        if self._link is not None and self._link.transport is not None:
+            connection = self._link.transport.underlying_transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def heartbeat(self, now: float) -> None:
         if self.connected and now >= self._next_heartbeat:

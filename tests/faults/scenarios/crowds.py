@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import time
+from typing import Final
 
 from services.contract import frames
 from tests.faults.flood import Sender, flooding, refusals
@@ -149,17 +150,20 @@ async def slow_readers(lab: Lab) -> Outcome:
         tokens = await _tokens(load)
         await viewers.enter(tokens, count)
         slow = await lab.own(swarm([node], random.Random(lab.rng.random())))
-        await slow.enter(tokens, slow_count, receive_buffer=4096)
+        await slow.enter(tokens, slow_count, receive_buffer=_NARROW)
         latency = _Latency(load, lab.rng.sample(viewers.viewers, 20))
         growth = []
         for _ in range(rounds):
             await asyncio.sleep(round_s)
             with load.during("with"):
+                for viewer in slow.viewers:
+                    viewer.set_receive_buffer(_NARROW)
                 async with watching_memory(stack, "node-1") as memory:
                     await _read_slowly(slow, round_s)
                 growth.append(memory.growth)
             with load.during("after"):
                 for viewer in slow.viewers:
+                    viewer.set_receive_buffer(_WIDE)
                     viewer.read(True)
                 await slow.caught_up(load.crowd.heads())
         measured = await metrics(stack, "node-1")
@@ -183,6 +187,10 @@ async def slow_readers(lab: Lab) -> Outcome:
         }
     return outcome
 
+
+_NARROW: Final = 4 * 1024
+_WIDE: Final = 256 * 1024
+"""Receive buffers of who is slow, and of who catches up again: with the first that alone takes a minute and a half."""
 
 _ONE_NODE = ("web_app", "node-1", "persister", "relay", "checkpointer")
 

@@ -362,6 +362,8 @@ async def directory_keys(lab: Lab) -> Outcome:
         for number in range(rounds):
             old, new = await _kid(owner), f"rotated-{number}"
             token = (await owner.rest.realtime()).token
+            tokens = owner.rest.tokens.load()
+            assert tokens is not None
             with load.during("rotating"), spell(spells):
                 await _keys(lab, stack, "add", new)
 
@@ -378,6 +380,11 @@ async def directory_keys(lab: Lab) -> Outcome:
                         every=0.1,
                     )
                 worthless_s.append(time.monotonic() - begun)
+                await until(
+                    partial(_opens_nothing, stack.web_url, tokens.access_token),
+                    what="web_app refuses the retired key's token",
+                    every=0.1,
+                )
                 outcome.recovery_s.append(await load.served_again())
                 assert await _kid(owner) == new
         await load.judged(outcome, messages=300)
@@ -387,6 +394,12 @@ async def directory_keys(lab: Lab) -> Outcome:
     outcome.facts["clients were told"] = seen.words()
     outcome.facts["an old token opened nothing after"] = f"{max(worthless_s):.2f} s"
     return outcome
+
+
+async def _opens_nothing(web: str, access_token: str) -> bool:
+    async with httpx.AsyncClient(base_url=web) as http:
+        answer = await http.get("/v1/me", headers={"authorization": f"Bearer {access_token}"})
+    return answer.status_code == 401
 
 
 async def _retired(lab: Lab, stack: Stack, kid: str) -> bool:
