@@ -89,7 +89,7 @@ class ChannelServer:
             await unless_overtaken(lambda: self._follow(generation, api, stop))
         except LogLost as error:
             await report_lost(self._settings.kafka, generation, error, self._settings.node_name)
-            raise Fatal(f"the log is not the one that was read before: {error}") from error
+            raise Fatal(f"the log is lost: {error}") from error
 
     async def _follow(self, generation: Generation, api: InternalApi, stop: asyncio.Event) -> None:
         settings, limits = self._settings, self._settings.limits()

@@ -11,11 +11,11 @@ docker info >/dev/null 2>&1 || fail "no Docker engine answers; start it, or use 
 # Like compose itself: the environment first, then .env, then the default.
 setting() {
     local value=${!1:-}
-    [ -n "$value" ] || value=$(sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1)
+    [ -n "$value" ] || value=$(sed -n "s/^$1=['\"]\{0,1\}\([^'\"[:space:]]*\).*/\1/p" .env 2>/dev/null | tail -n 1)
     printf '%s' "${value:-$2}"
 }
 
-nodes=$(grep -c '^  node-' compose.yaml)
+nodes=$(grep -cE '^  node-[0-9]+:$' compose.yaml || true)
 
 welcome() {
     local web command
@@ -44,17 +44,20 @@ command=${1:?up, down, status, logs or clean}
 shift
 case "$command" in
     up)
+        [ "$nodes" -gt 0 ] || fail "compose.yaml has no nodes: run 'make compose'"
         wanted=$(setting LOCKSTEP_NODE_COUNT "$nodes")
-        [ "$wanted" = "$nodes" ] || fail "compose.yaml has $nodes nodes; for $wanted of them run 'make compose NODES=$wanted' first"
+        [[ $wanted =~ ^[0-9]+$ ]] || fail "LOCKSTEP_NODE_COUNT=$wanted is no number of nodes"
+        [ "$((10#$wanted))" = "$nodes" ] || fail "compose.yaml has $nodes nodes; for $wanted of them run 'make compose NODES=$wanted' first"
         before=$(docker compose ps --quiet)
-        if ! docker compose up --build --detach --wait --wait-timeout 180; then
+        # Orphans: nodes that an earlier compose.yaml had.
+        if ! docker compose up --build --detach --wait --wait-timeout 180 --remove-orphans; then
             docker compose logs --tail 5 || true
             [ -n "$before" ] || docker compose down
             fail "the stack did not come up; the last lines of each log are above"
         fi
         welcome
         ;;
-    down) docker compose down ;;
+    down) docker compose down --remove-orphans ;;
     status) docker compose ps --all ;;
     logs) docker compose logs --follow --tail 20 "$@" ;;
     clean)

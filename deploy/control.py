@@ -97,7 +97,9 @@ class Compose:
 
     async def addresses(self) -> Addresses:
         password = await self._docker("exec", "-T", "postgres", "cat", "/run/secrets/database_password")
-        return _addresses(places.requested(), password.strip(), ["web_app"])
+        services = (await self._docker("config", "--services")).split()
+        nodes = sum(name.startswith("node-") for name in services)
+        return _addresses(places.requested(nodes), password.strip(), ["web_app"])
 
     async def stop(self, *names: str) -> None:
         await self._docker("stop", *names)

@@ -104,12 +104,14 @@ async def _up() -> int:
     wanted = places.requested()
     before = places.remembered()
     running = before is not None and Stack(before, _say).supervisor.running()
-    if running and before is not None and before.ports != wanted.ports:
-        known = {**before.ports, **wanted.ports}
-        moved = next(name for name in known if before.ports.get(name) != wanted.ports.get(name))
+    if running and before is not None and before.nodes != wanted.nodes:
         raise StackError(
-            f"the stack runs already with {moved}={before.ports.get(moved, 'nothing')}: `make down` first."
+            f"the stack runs already with {before.nodes} nodes, not {wanted.nodes}: `make down` first, or "
+            f"`make up NODES={before.nodes}`."
         )
+    if running and before is not None and before.ports != wanted.ports:
+        moved = next(name for name in wanted.ports if before.ports.get(name) != wanted.ports[name])
+        raise StackError(f"the stack runs already with {moved}={before.ports.get(moved)}: `make down` first.")
     stack = Stack(before if running and before is not None else wanted, _say)
     if not running:
         _say("Starting Lockstep on this machine (without containers) ...")
@@ -170,9 +172,10 @@ async def _status(stack: Stack) -> int:
 def _logs(names: list[str], lines: int, follow: bool) -> int:
     folder = places.folder() / "logs"
     files = [folder / f"{name}.log" for name in names] or sorted(folder.glob("*.log"))
+    there = sorted(file.stem for file in folder.glob("*.log"))
     missing = [str(file) for file in files if not file.exists()]
     if missing or not files:
-        raise StackError(f"no such log: {', '.join(missing) or folder}.")
+        raise StackError(f"no such log: {', '.join(missing) or folder} (there are: {', '.join(there)}).")
     sys.stdout.flush()
     command = ["tail", f"--lines={lines}", *(["-F"] if follow else []), *map(str, files)]
     try:

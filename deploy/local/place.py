@@ -54,6 +54,11 @@ class Place:
         return self.folder / "run"
 
     @property
+    def nodes(self) -> int:
+        """How many channel servers there are."""
+        return sum(service.is_node for service in self.site().services)
+
+    @property
     def listeners(self) -> list[Listener]:
         return [listener for listener in listeners(MOST_NODES) if listener.setting in self.ports]
 
@@ -81,15 +86,20 @@ def folder() -> Path:
     return chosen
 
 
-def requested() -> Place:
-    """The place as the environment and the clone's `.env` ask for it. Raises StackError for a port or a number of nodes that
-    is none."""
-    variables = {
-        **{name: value for name, value in dotenv_values(CLONE / ".env").items() if value is not None},
-        **os.environ,
-    }
+def given() -> dict[str, str]:
+    """The operator's variables: the environment, then the clone's `.env`."""
+    kept = {name: value for name, value in dotenv_values(CLONE / ".env").items() if value is not None}
+    return {**kept, **os.environ}
+
+
+def requested(nodes: int | None = None) -> Place:
+    """The place as the operator's variables ask for it; `nodes`: with so many channel servers, whatever they say.
+
+    Raises StackError for a port or a number of nodes that is none.
+    """
+    variables = given()
     try:
-        nodes = node_count(variables)
+        nodes = node_count(variables) if nodes is None else nodes
     except ValueError as error:
         raise StackError(str(error)) from error
     ports = {}

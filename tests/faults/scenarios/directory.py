@@ -364,6 +364,8 @@ async def directory_keys(lab: Lab) -> Outcome:
             token = (await owner.rest.realtime()).token
             tokens = owner.rest.tokens.load()
             assert tokens is not None
+            access = tokens.access_token
+            assert jwt.get_unverified_header(access)["kid"] == old
             with load.during("rotating"), spell(spells):
                 await _keys(lab, stack, "add", new)
 
@@ -371,6 +373,7 @@ async def directory_keys(lab: Lab) -> Outcome:
                     return await _kid(owner) == kid
 
                 await until(partial(signs, new), what="the new key signs", every=0.5)
+                assert not await _opens_nothing(stack.web_url, access)
                 await until(partial(_retired, lab, stack, old), what="the old key may be retired", every=2.0)
                 begun = time.monotonic()
                 for node in _NODES:
@@ -381,7 +384,7 @@ async def directory_keys(lab: Lab) -> Outcome:
                     )
                 worthless_s.append(time.monotonic() - begun)
                 await until(
-                    partial(_opens_nothing, stack.web_url, tokens.access_token),
+                    partial(_opens_nothing, stack.web_url, access),
                     what="web_app refuses the retired key's token",
                     every=0.1,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
@@ -11,6 +12,7 @@ from aiokafka.structs import BrokerMetadata
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
 from services.eventlog.brokers import Brokers
+from services.eventlog.connection import Connection
 from services.eventlog.wire import Fetch, FetchAnswer
 from tests.stack.proxy import Proxy
 from tests.stack.servers import Kafka
@@ -77,8 +79,16 @@ async def test_when_all_known_brokers_are_gone_the_given_addresses_are_asked_aga
 
 
 async def test_who_asks_at_once_shares_a_connection_and_a_cut_one_is_made_anew(
-    kafka: Kafka, generation: Generation
+    kafka: Kafka, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened: list[Connection] = []
+    open_really = Connection.open
+
+    async def counted(*arguments: Any, **options: Any) -> Connection:
+        opened.append(await open_really(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(Connection, "open", counted)
     topic = generation.events_topic
     brokers = Brokers(kafka.bootstrap, topic, request_timeout_ms=2_000)
     await brokers.start()
@@ -87,7 +97,7 @@ async def test_who_asks_at_once_shares_a_connection_and_a_cut_one_is_made_anew(
         assert leader is not None
         answers = await asyncio.gather(*(brokers.exchange(leader, FETCH, 2) for _ in range(10)))
         assert {type(answer) for answer in answers} == {FetchAnswer}
-        (made,) = brokers._connections.values()
+        assert len(opened) == 1
 
         def fetch(wait_ms: int) -> Fetch:
             return Fetch(
@@ -100,15 +110,14 @@ async def test_who_asks_at_once_shares_a_connection_and_a_cut_one_is_made_anew(
 
         await until(led, what="the broker knows that it leads")
         waiting = asyncio.create_task(brokers.exchange(leader, fetch(1_500), 2))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)  # asked
         brokers.cut(leader, 2)
         with pytest.raises(KafkaConnectionError, match="cut"):
             await waiting
         assert not brokers._connections
         await brokers.exchange(leader, FETCH, 2)
-        (another,) = brokers._connections.values()
-        assert another is not made
+        assert len(opened) == 2
     finally:
         await brokers.close()
-    assert not another.is_open
+    assert not any(connection.is_open for connection in opened)
     assert not brokers._connections

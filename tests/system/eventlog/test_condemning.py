@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from services.eventlog.epoch import (
 from services.eventlog.errors import LogLost, LogRewritten
 from services.eventlog.sequencer import LastRecord
 from tests.stack.servers import Kafka
+from tests.stack.waiting import PATIENCE_S
 from tests.system.conftest import Factory
 from tests.system.eventlog.writing import channel_in, messages, whole_log, write
 
@@ -92,4 +94,7 @@ async def test_a_log_that_does_not_answer_keeps_nobody_from_stopping(monkeypatch
     monkeypatch.setattr(condemning, "_PATIENCE_S", 0.5)
     monkeypatch.setattr(condemning, "_AGAIN_S", 0.05)
     lost = LogRewritten("its end is gone", "events.1", 0, 9, None)
-    assert not await report_lost("127.0.0.1:9", Generation(epoch=1), lost, "node-1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for kafka in ("127.0.0.1:9", f"127.0.0.1:{silent.getsockname()[1]}"):
+            async with asyncio.timeout(PATIENCE_S):
+                assert not await report_lost(kafka, Generation(epoch=1), lost, "node-1")

@@ -79,21 +79,22 @@ async def test_who_does_not_wait_any_more_keeps_nobody_from_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("said", "error", "reason"),
     [
-        (answer(9, 0), CorrelationIdError),
-        ((4).to_bytes(4) + (1).to_bytes(4), KafkaConnectionError),  # nothing behind the header
-        ((6).to_bytes(4) + (1).to_bytes(4) + b"\0\0", KafkaConnectionError),
-        ((3).to_bytes(4) + b"\0\0\0", KafkaConnectionError),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", KafkaConnectionError),
-        (b"\xff\xff\xff\xff....", KafkaConnectionError),
+        (answer(9, 0), CorrelationIdError, "not asked"),
+        ((4).to_bytes(4) + (1).to_bytes(4), KafkaConnectionError, "cannot be read"),
+        ((6).to_bytes(4) + (1).to_bytes(4) + b"\0\0", KafkaConnectionError, "cannot be read"),
+        ((3).to_bytes(4) + b"\0\0\0", KafkaConnectionError, "no answer"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", KafkaConnectionError, "no answer"),
+        (b"\xff\xff\xff\xff....", KafkaConnectionError, "no answer"),
     ],
 )
-async def test_what_is_no_answer_ends_it(said: bytes, error: type[KafkaError]) -> None:
+async def test_what_is_no_answer_ends_it(said: bytes, error: type[KafkaError], reason: str) -> None:
     connection, transport, lost = opened()
     asked = [connection.ask(REQUEST) for _ in range(2)]
     connection.data_received(said)
     assert [type(future.exception()) for future in asked] == [error] * 2
+    assert all(reason in str(future.exception()) for future in asked)
     assert (transport.aborted, lost) == (1, [connection])
     connection.connection_lost(None)
     assert (transport.aborted, lost) == (1, [connection]), "once is enough"
@@ -128,3 +129,17 @@ async def test_one_that_does_not_answer_in_time_is_given_up() -> None:
     assert len(done) == 3
     assert lost == [connection]
     assert not connection.is_open
+
+
+async def test_the_time_of_each_request_is_its_own() -> None:
+    connection, transport, lost = opened(timeout_s=0.4)
+    first = connection.ask(REQUEST)
+    await asyncio.sleep(0.2)
+    second = connection.ask(REQUEST)
+    begun = asyncio.get_running_loop().time()
+    connection.data_received(answer(transport.correlation_ids()[0], 0))
+    assert first.result() == ProduceAnswer({0: 0})
+    await asyncio.wait([second], timeout=PATIENCE_S)
+    assert isinstance(second.exception(), RequestTimedOutError)
+    assert asyncio.get_running_loop().time() - begun >= 0.39, "the first one's time was over sooner"
+    assert lost == [connection]
