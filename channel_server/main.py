@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from channel_server.clients import PATH, Client
 from channel_server.core.node import Node
@@ -23,13 +24,14 @@ from channel_server.loops import Loops
 from channel_server.metrics import NodeCollector
 from channel_server.settings import ChannelServerSettings
 from channel_server.websocket.listener import Server, listen
+from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.frames import MAX_MESSAGE_BYTES
 from services.contract.generation import Generation
 from services.eventlog.appender import Appender
 from services.eventlog.condemning import report_lost, watch_epoch
 from services.eventlog.directory import DirectoryTail
 from services.eventlog.epoch import await_generation
-from services.eventlog.errors import AppendFailed, LogLost, NoGeneration, Overtaken
+from services.eventlog.errors import AppendFailed, LogLost, LogRewritten, NoGeneration, Overtaken
 from services.eventlog.replay import Replay, unless_overtaken
 from services.runtime.admin import serving
 from services.runtime.process import Fatal, run
@@ -37,6 +39,7 @@ from services.runtime.process import Fatal, run
 log = structlog.get_logger()
 
 SEE_OFF_SECONDS = 2.0
+LOOK_SECONDS = 10.0
 
 
 class SystemClock:
@@ -87,6 +90,8 @@ class ChannelServer:
             raise Fatal(str(error)) from error
         try:
             await unless_overtaken(lambda: self._follow(generation, api, stop))
+        except UnknownEnvelopeVersion as error:
+            raise Fatal(f"{error}: this release cannot read the log; deploy the newer one") from error
         except LogLost as error:
             await report_lost(self._settings.kafka, generation, error, self._settings.node_name)
             raise Fatal(f"the log is lost: {error}") from error
@@ -150,8 +155,10 @@ class ChannelServer:
                     if group.subgroup(LogLost) is not None:
                         node.log_lost()  # another may have noticed it
                     await self._see_off()
-                    known = group.subgroup((LogLost, Fatal))
-                    raise group if known is None else known.exceptions[0] from None
+                    if group.subgroup(LogLost) is not None:
+                        raise await _what_was_lost(group, replay) from None
+                    fatal = group.subgroup(Fatal)
+                    raise group if fatal is None else fatal.exceptions[0] from None
 
     async def _open_doors(self, node: Node, loops: Loops) -> Server:
         settings = self._settings
@@ -186,6 +193,24 @@ class ChannelServer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SEE_OFF_SECONDS):
                     await self._server.wait_closed()
+
+
+async def _what_was_lost(group: BaseExceptionGroup[BaseException], replay: Replay) -> BaseException:
+    """Above all that the events are not those that were read: others have to be told of that. The directory's reader, or
+    somebody else's word, may only have been quicker to end this node."""
+    for error in group.exceptions:
+        if isinstance(error, LogRewritten) and error.topic == replay.tail.topic:
+            return error
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            await replay.tail.look()
+    except LogRewritten as rewritten:
+        return rewritten
+    except (LogLost, UnknownEnvelopeVersion, KafkaError, OSError, TimeoutError) as error:
+        log.warning("the events cannot be looked at once more", error=repr(error))
+    lost = group.subgroup(LogLost)
+    assert lost is not None
+    return lost.exceptions[0]
 
 
 async def _either(work: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> None:

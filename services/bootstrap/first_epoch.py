@@ -23,6 +23,7 @@ from tenacity import (
 from services.bootstrap.agreement import Disagreement, Step, agree
 from services.bootstrap.records import known_generations, progress, record_generation
 from services.bootstrap.settings import BootstrapSettings
+from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
 from services.database import locks
 from services.database.engine import connect, is_unavailable
@@ -59,7 +60,7 @@ async def bootstrap(settings: BootstrapSettings) -> Generation:
                 log.info("making the first epoch", because=step.value)
                 generation = known[1] if known else await _first(settings)
                 await record_generation(connection, generation)
-        except (Disagreement, LogLost) as error:
+        except (Disagreement, LogLost, UnknownEnvelopeVersion) as error:
             raise Fatal(str(error)) from error
     log.info("ready", epoch=generation.epoch, partitions=generation.partitions)
     return generation

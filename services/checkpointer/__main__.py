@@ -15,8 +15,8 @@ from services.checkpointer.progress import retain
 from services.checkpointer.settings import CheckpointerSettings
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
-from services.eventlog.condemning import CHECK_S, report_lost
-from services.eventlog.epoch import current_generation, must_be_trusted
+from services.eventlog.condemning import CHECK_S, look_for_condemnation, report_lost
+from services.eventlog.epoch import current_generation
 from services.eventlog.errors import Fenced, LogLost, NoGeneration, WriteFailed
 from services.eventlog.heads import HeadsWriter, read_checkpoints
 from services.runtime.admin import serving_admin
@@ -82,12 +82,13 @@ class Checkpointer:
             while not stop.is_set():
                 await fold.round()
                 self._round_at = time.monotonic()
-                if time.monotonic() - retained >= settings.retention_interval_s:
+                retaining = time.monotonic() - retained >= settings.retention_interval_s
+                if retaining or time.monotonic() - looked >= CHECK_S:
+                    await look_for_condemnation(settings.kafka, generation)
+                    looked = time.monotonic()
+                if retaining:
                     await retain(settings, generation, fold.checkpoints)
                     retained = time.monotonic()
-                if time.monotonic() - looked >= CHECK_S:
-                    await must_be_trusted(settings.kafka, generation.epoch)
-                    looked = time.monotonic()
                 await _pause(stop, settings.checkpoint_interval_s)
 
 

@@ -54,7 +54,6 @@ class Brokers:
         self._starting_over: asyncio.Task[bool] | None = None
         self._leaders: dict[int, int] = {}
         self._connections: dict[tuple[int, int], Connection] = {}
-        self._connecting: dict[tuple[int, int], asyncio.Task[Connection]] = {}
 
     async def start(self) -> None:
         """Connect, and learn who leads. Raises KafkaError, OSError or TimeoutError; then nothing is left behind."""
@@ -77,15 +76,11 @@ class Brokers:
         """Cut all connections; what is under way fails."""
         clients = [client for client in (self._client, self._metadata) if client is not None]
         self._client = self._metadata = None
-        under_way: list[asyncio.Task[Any]] = [*self._connecting.values()]
-        if self._starting_over is not None:
-            under_way.append(self._starting_over)
-        for task in under_way:
-            task.cancel()
-        if under_way:
-            await asyncio.wait(under_way)
         for connection in list(self._connections.values()):
             connection.close("not needed any more")
+        if self._starting_over is not None:
+            self._starting_over.cancel()
+            await asyncio.wait([self._starting_over])
         for client in clients:
             try:
                 # A connection whose peer does not read may never close by itself.
@@ -105,6 +100,15 @@ class Brokers:
             for partition in cluster.partitions_for_topic(self._topic) or ()
         }
         self._leaders = {p: int(leader) for p, leader in known.items() if leader is not None and leader >= 0}
+        for (broker, _), connection in list(self._connections.items()):
+            there = cluster.broker_metadata(broker)
+            if there is not None and (there.host, there.port) != connection.address:
+                connection.close("the broker is somewhere else now")
+
+    def everybody(self) -> list[int]:
+        """All brokers that are known."""
+        assert self._metadata is not None
+        return [int(broker.nodeId) for broker in self._metadata.cluster.brokers()]
 
     async def know_topic(self) -> bool:
         """Whether there is such a topic, asked now. Raises KafkaConnectionError when nobody answers."""
@@ -144,44 +148,23 @@ class Brokers:
     async def exchange(self, broker: int, request: Request, connection: int) -> Any:
         """The answer. `connection`: requests of the same number share one and are answered in their order.
 
-        Raises KafkaError: no answer, or none in time; then the connection has been cut.
+        Raises KafkaError: no answer, or none in time; then there is no such connection any more.
         """
-        known = self._connections.get((broker, connection))
+        key = broker, connection
+        known = self._connections.get(key)
         if known is None:
-            known = await self._connect(broker, connection)
-        return await known.ask(request)
-
-    async def _connect(self, broker: int, connection: int) -> Connection:
-        key = broker, connection
-        connecting = self._connecting.get(key)
-        if connecting is None:
-            connecting = asyncio.create_task(
-                self._open(broker, connection), name=f"connect {self._topic} {key}"
-            )
-            self._connecting[key] = connecting
-        # Others may wait for the same one.
-        return await asyncio.shield(connecting)
-
-    async def _open(self, broker: int, connection: int) -> Connection:
-        key = broker, connection
-
-        def forget(lost: Connection) -> None:
-            if self._connections.get(key) is lost:
-                del self._connections[key]
-
-        try:
             assert self._metadata is not None
             address = self._metadata.cluster.broker_metadata(broker)
             if address is None:
                 raise NodeNotReadyError(f"nobody says where broker {broker} is")
-            opened = await Connection.open(
-                address.host, address.port, self._request_timeout_ms / 1000, on_lost=forget
-            )
-            if opened.is_open:
-                self._connections[key] = opened
-            return opened
-        finally:
-            del self._connecting[key]
+
+            def forget(lost: Connection) -> None:
+                if self._connections.get(key) is lost:
+                    del self._connections[key]
+
+            known = Connection(address.host, address.port, self._request_timeout_ms / 1000, on_lost=forget)
+            self._connections[key] = known
+        return await known.ask(request)
 
     async def ask(self, broker: int, request: Any, connection: int) -> Any:
         """As `exchange`, for a request of aiokafka's, over a connection of its own."""

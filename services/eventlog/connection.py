@@ -11,7 +11,7 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Self, cast
+from typing import Any, Final, NamedTuple, cast
 
 from aiokafka.errors import CorrelationIdError, KafkaConnectionError, KafkaError, RequestTimedOutError
 
@@ -34,15 +34,17 @@ class _Unanswered(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """Requests are answered in their order (Kafka's protocol guide, "Network").
+    """Requests are written in the order of `ask` and answered in it (Kafka's protocol guide, "Network"), also those that are
+    asked for while it is still being opened.
 
     Every future of `ask` is resolved once: by the answer, or by a KafkaError when the connection ends before that. It ends
-    when the broker closes it, says what cannot be read, or leaves a request unanswered for `timeout_s`; or by `close`.
+    when it cannot be opened, when the broker closes it, does not know our requests, says what cannot be read, or leaves a
+    request unanswered for `timeout_s`; or by `close`. `on_lost` is called once, before the futures fail.
     """
 
-    def __init__(self, where: str, timeout_s: float, on_lost: Callable[[Connection], None]) -> None:
-        """Made by `open`. `where`: for messages."""
-        self._where = where
+    def __init__(self, host: str, port: int, timeout_s: float, on_lost: Callable[[Connection], None]) -> None:
+        """Begins to connect."""
+        self.address = host, port
         self._timeout_s = timeout_s
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -52,55 +54,66 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._begun = bytearray()
         self._needed = 0
+        self._ended = False
+        # What is to be written once it is open; None when it is.
+        self._held: list[bytes] | None = []
+        self._offered = self.ask(ApiVersions())
+        self._opening = asyncio.create_task(self._open(), name=f"connect {self._where}")
 
-    @classmethod
-    async def open(
-        cls, host: str, port: int, timeout_s: float, on_lost: Callable[[Connection], None]
-    ) -> Self:
-        """Connect. Raises KafkaError: nobody there, none in time, or a broker that does not know our requests."""
-        where = f"{host}:{port}"
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(timeout_s):
-                _, made = await loop.create_connection(lambda: cls(where, timeout_s, on_lost), host, port)
-        except (OSError, TimeoutError) as error:
-            raise KafkaConnectionError(f"no connection to the broker at {where}: {error!r}") from error
-        try:
-            offered: dict[int, tuple[int, int]] = await made.ask(ApiVersions())
-            for request in (Produce, Fetch):
-                request.must_be_offered(offered)
-        except BaseException:
-            made.close("not used")
-            raise
-        return made
+    @property
+    def _where(self) -> str:
+        return f"the broker at {self.address[0]}:{self.address[1]}"
 
     @property
     def is_open(self) -> bool:
-        return self._transport is not None
+        """Not ended; it may still be connecting."""
+        return not self._ended
+
+    async def _open(self) -> None:
+        try:
+            await self._connect()
+            offered: dict[int, tuple[int, int]] = await self._offered
+            for request in (Produce, Fetch):
+                request.must_be_offered(offered)
+        except OSError as error:
+            self._end(KafkaConnectionError(f"no connection to {self._where}: {error!r}"))
+        except KafkaError as error:
+            self._end(error)
+        else:
+            held, self._held = self._held, None
+            if held and self._transport is not None:
+                self._transport.write(b"".join(held))
+
+    async def _connect(self) -> None:
+        await self._loop.create_connection(lambda: self, *self.address)
 
     def ask(self, request: Request) -> asyncio.Future[Any]:
-        """Write it now; the future gives what its `read` makes of the answer. Raises KafkaConnectionError when it is not
-        open any more."""
-        if self._transport is None:
-            raise KafkaConnectionError(f"the connection to the broker at {self._where} is closed")
+        """Write it as soon as it can be; the future gives what its `read` makes of the answer. Raises KafkaConnectionError
+        when the connection has ended."""
+        if self._ended:
+            raise KafkaConnectionError(f"the connection to {self._where} is closed")
         correlation_id = self._correlation_id = (self._correlation_id + 1) % _CORRELATIONS
         future: asyncio.Future[Any] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
         self._unanswered.append(_Unanswered(correlation_id, request, deadline, future))
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._look)
-        self._transport.write(request.framed(correlation_id))
+        if self._held is not None:
+            self._held.append(request.framed(correlation_id))
+        elif self._transport is not None:
+            self._transport.write(request.framed(correlation_id))
         return future
 
     def close(self, reason: str) -> None:
         """End it now; what was not sent yet is thrown away, what is unanswered fails."""
-        self._end(KafkaConnectionError(f"the connection to the broker at {self._where} was closed: {reason}"))
+        self._end(KafkaConnectionError(f"the connection to {self._where} was closed: {reason}"))
 
     def _end(self, error: KafkaError) -> None:
-        transport, self._transport = self._transport, None
-        if transport is None:
+        if self._ended:
             return
-        transport.abort()
+        self._ended = True
+        if self._transport is not None:
+            self._transport.abort()
         if self._timer is not None:
             self._timer.cancel()
         self._on_lost(self)
@@ -108,6 +121,9 @@ class Connection(asyncio.Protocol):
             future = self._unanswered.popleft().future
             if not future.done():
                 future.set_exception(error)
+                # Whoever asked may have been cancelled, and then nobody looks.
+                future.exception()
+        self._opening.cancel()
 
     def _look(self) -> None:
         """Whether the oldest request is overdue."""
@@ -118,27 +134,24 @@ class Connection(asyncio.Protocol):
         if oldest.deadline <= self._loop.time():
             self._end(
                 RequestTimedOutError(
-                    f"the broker at {self._where} did not answer {type(oldest.request).__name__} within "
-                    f"{self._timeout_s:g} s"
+                    f"{self._where} did not answer {type(oldest.request).__name__} within {self._timeout_s:g} s"
                 )
             )
         else:
             self._timer = self._loop.call_at(oldest.deadline, self._look)
 
-    def _answered(self, data: bytes, begin: int) -> None:
+    def _answered(self, data: bytes, begin: int, end: int) -> None:
         (correlation_id,) = _SIZE.unpack_from(data, begin)
         if not self._unanswered or self._unanswered[0].correlation_id != correlation_id:
-            self._end(CorrelationIdError(f"the broker at {self._where} answers what it was not asked"))
+            self._end(CorrelationIdError(f"{self._where} answers what it was not asked"))
             return
         asked = self._unanswered.popleft()
         if asked.future.done():
             return  # whoever asked has been cancelled
         try:
-            asked.future.set_result(asked.request.read(data, begin + _SIZE.size))
+            asked.future.set_result(asked.request.read(data, begin + _SIZE.size, end))
         except (struct.error, IndexError) as error:
-            unreadable = KafkaConnectionError(
-                f"an answer of the broker at {self._where} cannot be read: {error}"
-            )
+            unreadable = KafkaConnectionError(f"an answer of {self._where} cannot be read: {error}")
             asked.future.set_exception(unreadable)
             self._end(unreadable)
 
@@ -146,6 +159,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not one by name
+        if self._ended:
+            self._transport.abort()
+            return
+        assert self._held is not None
+        self._transport.write(self._held.pop(0))  # which requests it knows; the others wait for that answer
 
     def data_received(self, data: bytes) -> None:
         if self._begun:
@@ -156,7 +174,7 @@ class Connection(asyncio.Protocol):
             self._begun.clear()
         at, length = 0, len(data)
         self._needed = _SIZE.size
-        while length - at >= _SIZE.size:
+        while length - at >= _SIZE.size and not self._ended:
             (size,) = _SIZE.unpack_from(data, at)
             begin = at + _SIZE.size
             if not _SIZE.size <= size <= _LARGEST:
@@ -166,11 +184,10 @@ class Connection(asyncio.Protocol):
                 self._needed = _SIZE.size + size
                 break
             at = begin + size
-            self._answered(data, begin)
-            if self._transport is None:
-                return
+            self._answered(data, begin, at)
         if at < length:
             self._begun += data[at:]
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._end(KafkaConnectionError(f"the broker at {self._where} closed the connection: {error!r}"))
+        because = "" if error is None else f": {error!r}"
+        self._end(KafkaConnectionError(f"{self._where} closed the connection{because}"))

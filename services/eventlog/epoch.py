@@ -107,10 +107,13 @@ async def condemn(kafka: str, mark: Condemned) -> bool:
 
     Raises Fenced, WriteFailed, LogLost, and aiokafka's KafkaError or TimeoutError when the log cannot be reached.
     """
+    known, condemned = await _read(kafka)
+    if mark.lost not in known or mark.lost in condemned:
+        return mark.lost in condemned
     async with TransactionalWriter(kafka, f"lockstep.{GENERATIONS_TOPIC}") as writer:
-        known, condemned = await _read(kafka)
-        if mark.lost not in known or mark.lost in condemned:
-            return mark.lost in condemned
+        _, condemned = await _read(kafka)
+        if mark.lost in condemned:
+            return True
         record = (str(mark.lost).encode() + _LOST, _encoder.encode(mark))
         await writer.commit({TopicPartition(GENERATIONS_TOPIC, 0): [record]})
         return True

@@ -135,7 +135,7 @@ class Place:
 
 
 class News:
-    """An event for one who waits, with a time limit: a single timer, because every record is waited for."""
+    """An event for the one who waits (two may not), with a time limit: a single timer, because every record is waited for."""
 
     def __init__(self) -> None:
         self._there = False

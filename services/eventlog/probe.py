@@ -37,12 +37,20 @@ class Probe:
     """Asks about one topic. Every method raises aiokafka's KafkaError or TimeoutError when there is no answer in time."""
 
     def __init__(
-        self, kafka: str, topic: str, *, committed_only: bool = False, brokers: Brokers | None = None
+        self,
+        kafka: str,
+        topic: str,
+        *,
+        committed_only: bool = False,
+        brokers: Brokers | None = None,
+        of: int | None = None,
     ) -> None:
-        """`brokers`: connections to share; otherwise it makes its own, by `async with`."""
+        """`brokers`: connections to share; otherwise it makes its own, by `async with`. `of`: this broker is asked about
+        everything, whoever leads; the error of one that does not lead is raised at once."""
         self._topic = topic
         self._isolation = READ_COMMITTED if committed_only else READ_UNCOMMITTED
         self._is_guest = brokers is not None
+        self._of = of
         self._brokers = brokers or Brokers(kafka, topic, request_timeout_ms=_REQUEST_TIMEOUT_MS)
 
     async def __aenter__(self) -> Self:
@@ -124,7 +132,7 @@ class Probe:
             try:
                 return await self._ask_once(wanted, request)
             except KafkaError as error:
-                if not (error.retriable and error.invalid_metadata):
+                if self._of is not None or not (error.retriable and error.invalid_metadata):
                     raise
             await self._brokers.refresh()
             await asyncio.sleep(_AGAIN_S)
@@ -132,7 +140,7 @@ class Probe:
     async def _ask_once(self, wanted: Mapping[int, int], request: Any) -> dict[int, tuple[Any, ...]]:
         by_leader: defaultdict[int, dict[int, int]] = defaultdict(dict)
         for partition, value in wanted.items():
-            leader = self._brokers.leader(partition)
+            leader = self._brokers.leader(partition) if self._of is None else self._of
             if leader is None:
                 raise LeaderNotAvailableError(f"{self._topic}, partition {partition}")
             by_leader[leader][partition] = value

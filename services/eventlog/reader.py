@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from services.eventlog.brokers import Brokers
-from services.eventlog.comparison import compare_until_answered
+from services.eventlog.comparison import compare, compare_until_answered
 from services.eventlog.errors import LogLost
 from services.eventlog.fetcher import REQUEST_TIMEOUT_MS, Fetcher, Place
 from services.eventlog.probe import Probe
@@ -107,6 +107,12 @@ class TopicReader:
             newest = records[-1]
             self.last[partition] = LastRecord(newest.offset, newest.timestamp, self._identify(newest))
         return moved
+
+    async def look(self) -> None:
+        """Compare what was read with the log, now and once. Raises LogLost, aiokafka's KafkaError or TimeoutError."""
+        await compare(
+            self._probe, self._topic, self.positions, self.last, self._identify, compacted=self._compacted
+        )
 
     def proven_current(self) -> float:
         """As `tail.Tail.proven_current`."""

@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from services.contract.generation import Generation
-from services.eventlog.errors import LogLost, Overtaken
+from services.eventlog.errors import LogLost, LogRewritten, Overtaken
 from services.eventlog.heads import read_checkpoints
 from services.eventlog.probe import Probe
 from services.eventlog.records import LogRecord
@@ -127,8 +127,10 @@ class Replay:
     async def _raise_if_overtaken(self, lost: LogLost) -> None:
         """Raise Overtaken when what is lacking was deleted behind newer checkpoints than those that this fold began from.
 
-        The checkpointer writes a checkpoint before anything below its window is deleted.
+        Nothing overtakes what contradicts the log. The checkpointer writes a checkpoint before anything below its window is deleted.
         """
+        if isinstance(lost, LogRewritten):
+            return
         try:
             async with Probe(self._kafka, self._generation.events_topic) as probe:
                 begins = await probe.begins(self.watermarks)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from services.contract.envelope import MalformedEnvelope, UnknownEnvelopeVersion, decode_envelope
+from services.contract.envelope import MalformedEnvelope, decode_envelope
 from services.eventlog import metrics
 from services.eventlog.reader import TopicReader
 from services.eventlog.records import LogRecord, read_record
@@ -38,7 +38,7 @@ class Tail:
 
         `partitions`: of the topic, when `positions` names only some of them (default: as many as it names).
         """
-        self._topic = topic
+        self.topic = topic
         self._partitions = len(positions) if partitions is None else partitions
         self._reader = TopicReader(
             kafka,
@@ -84,8 +84,13 @@ class Tail:
             ]
             skipped = sum(record.envelope is None for record in read)
             if skipped:
-                metrics.SKIPPED.labels(self._topic).inc(skipped)
+                metrics.SKIPPED.labels(self.topic).inc(skipped)
         return batch
+
+    async def look(self) -> None:
+        """Compare what was read with the log, now and once. Raises LogLost, `contract.envelope.UnknownEnvelopeVersion`,
+        aiokafka's KafkaError or TimeoutError."""
+        await self._reader.look()
 
     def proven_current(self) -> float:
         """When (time.monotonic()) the tail was last proven to be at its end; 0.0: never yet.
@@ -102,8 +107,8 @@ class Tail:
 
 
 def event_id_of(record: Any) -> str:
-    """The id in the envelope of an aiokafka ConsumerRecord; empty when it has none that can be read."""
+    """The id in the envelope of an aiokafka ConsumerRecord; empty when it is malformed. Raises UnknownEnvelopeVersion."""
     try:
         return decode_envelope(record.headers).id
-    except (MalformedEnvelope, UnknownEnvelopeVersion):
+    except MalformedEnvelope:
         return ""

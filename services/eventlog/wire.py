@@ -27,6 +27,8 @@ _PRODUCE: Final = struct.Struct(">hhii")
 _PRODUCED_BATCH: Final = struct.Struct(">ii")
 _PRODUCED: Final = struct.Struct(">ihqqq")
 
+_THROTTLED: Final = struct.Struct(">i")
+
 _FETCH: Final = struct.Struct(">iiiibiii")
 _FETCH_PLACE: Final = struct.Struct(">iiqqi")
 _FETCH_END: Final = struct.Struct(">ih")
@@ -39,11 +41,15 @@ _NONE: Final = -1
 """No transaction, no replica, no leader epoch, no session: as the protocol says it."""
 
 
+def _must_be_whole(at: int, end: int) -> None:
+    if at != end:
+        raise struct.error(f"an answer of {end} bytes was read up to {at}")
+
+
 class Request:
     """One request; `body` is all of it but the header.
 
-    `read` takes an answer apart: `data` from `at` on, behind the header; other answers may follow. Raises struct.error
-    when it is cut off.
+    `read` takes an answer apart: `data` from `at` (behind the header) to `end`. Raises struct.error when it is cut off.
     """
 
     API_KEY: ClassVar[int]
@@ -75,7 +81,7 @@ class Request:
         )
         return b"%b%b%b" % (header, _CLIENT, body)
 
-    def read(self, data: bytes, at: int) -> Any:
+    def read(self, data: bytes, at: int, end: int) -> Any:
         raise NotImplementedError
 
 
@@ -90,7 +96,7 @@ class ApiVersions(Request):
     def __init__(self) -> None:
         super().__init__(b"")
 
-    def read(self, data: bytes, at: int) -> dict[int, tuple[int, int]]:
+    def read(self, data: bytes, at: int, end: int) -> dict[int, tuple[int, int]]:
         (error,) = _LENGTH.unpack_from(data, at)
         if error:
             return {}
@@ -101,6 +107,7 @@ class ApiVersions(Request):
         for place in range(count):
             key, lowest, highest = _VERSIONS.unpack_from(data, at + place * _VERSIONS.size)
             versions[key] = (lowest, highest)
+        _must_be_whole(at + count * _VERSIONS.size, end)
         return versions
 
 
@@ -110,7 +117,7 @@ class ProduceAnswer(NamedTuple):
     errors: dict[int, int]
 
     @classmethod
-    def read(cls, data: bytes, at: int) -> ProduceAnswer:
+    def read(cls, data: bytes, at: int, end: int) -> ProduceAnswer:
         """Of one topic."""
         errors: dict[int, int] = {}
         (topics,) = _COUNT.unpack_from(data, at)
@@ -122,6 +129,7 @@ class ProduceAnswer(NamedTuple):
             for _ in range(partitions):
                 partition, errors[partition], *_ = _PRODUCED.unpack_from(data, at)
                 at += _PRODUCED.size
+        _must_be_whole(at + _THROTTLED.size, end)
         return cls(errors)
 
 
@@ -145,8 +153,8 @@ class Produce(Request):
             parts += _PRODUCED_BATCH.pack(partition, len(batch)), batch
         super().__init__(b"".join(parts))
 
-    def read(self, data: bytes, at: int) -> ProduceAnswer:
-        return ProduceAnswer.read(data, at)
+    def read(self, data: bytes, at: int, end: int) -> ProduceAnswer:
+        return ProduceAnswer.read(data, at, end)
 
 
 class Fetched(NamedTuple):
@@ -178,7 +186,7 @@ class FetchAnswer(NamedTuple):
     places: list[Fetched]
 
     @classmethod
-    def read(cls, data: bytes, at: int) -> FetchAnswer:
+    def read(cls, data: bytes, at: int, end: int) -> FetchAnswer:
         """Of one topic."""
         _, error, _ = _FETCHED.unpack_from(data, at)
         at += _FETCHED.size
@@ -190,7 +198,7 @@ class FetchAnswer(NamedTuple):
             (partitions,) = _COUNT.unpack_from(data, at)
             at += _COUNT.size
             for _ in range(partitions):
-                partition, code, end, stable, _, count = _FETCHED_PLACE.unpack_from(data, at)
+                partition, code, known, stable, _, count = _FETCHED_PLACE.unpack_from(data, at)
                 at += _FETCHED_PLACE.size
                 aborted: list[tuple[int, int]] = []
                 for _ in range(count):
@@ -200,8 +208,9 @@ class FetchAnswer(NamedTuple):
                 _, length = _FETCHED_DATA.unpack_from(data, at)
                 at += _FETCHED_DATA.size
                 records = data[at : at + length] if length > 0 else b""
-                at += len(records)
-                places.append(Fetched(partition, code, end, stable, aborted, records))
+                at += max(length, 0)
+                places.append(Fetched(partition, code, known, stable, aborted, records))
+        _must_be_whole(at, end)
         return cls(error, places)
 
 
@@ -244,5 +253,5 @@ class Fetch(Request):
         ]
         super().__init__(b"".join(parts))
 
-    def read(self, data: bytes, at: int) -> FetchAnswer:
-        return FetchAnswer.read(data, at)
+    def read(self, data: bytes, at: int, end: int) -> FetchAnswer:
+        return FetchAnswer.read(data, at, end)

@@ -8,6 +8,7 @@ from typing import Final
 import asyncpg
 
 from services.contract.generation import Generation
+from services.database.epochs import WrongEpoch, check_epoch
 from services.database.outbox import NOTIFY_CHANNEL
 from services.eventlog.sequencer import Accepted, LastRecord, Sequencer
 from services.persister.audit import audit_deletions
@@ -25,10 +26,6 @@ class OrderConflict(Exception):
     """PostgreSQL holds another event under a number, or another number for an event, than the log says."""
 
 
-class WrongEpoch(Exception):
-    """PostgreSQL's newest epoch is not the log's, or it lacks a partition of it."""
-
-
 class StartingPoint:
     """What PostgreSQL holds of these partitions: a fold for each, and the last record that was stored."""
 
@@ -42,8 +39,6 @@ class StartingPoint:
 
 
 _FETCH: Final = 5_000
-
-_NEWEST_EPOCH: Final = "select max(epoch) from generations"
 
 _PARTITIONS: Final = """
 select partition, next_offset, now_ms, last_offset, last_append_ms, last_id
@@ -96,12 +91,7 @@ async def read_starting_point(
     folds: dict[int, PartitionFold] = {}
     last: dict[int, LastRecord | None] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        newest = await connection.fetchval(_NEWEST_EPOCH)
-        if newest != generation.epoch:
-            raise WrongEpoch(
-                f"the log is at epoch {generation.epoch}, PostgreSQL at {newest or 'none'}:"
-                " run `python -m services.bootstrap`, which says what to do"
-            )
+        await check_epoch(connection, generation)
         for row in await connection.fetch(_PARTITIONS, generation.epoch, chosen):
             partition, next_offset = row["partition"], row["next_offset"]
             sequencer = await _sequencer(connection, generation, partition, row["now_ms"])

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
 from services.database.engine import connected, is_unavailable
+from services.database.epochs import WrongEpoch
 from services.eventlog.condemning import report_lost, watch_epoch
 from services.eventlog.epoch import await_generation, must_be_trusted
 from services.eventlog.errors import LogLost, NoGeneration
@@ -26,7 +27,6 @@ from services.persister.store import (
     OrderConflict,
     PositionLost,
     StartingPoint,
-    WrongEpoch,
     read_starting_point,
     write,
 )

@@ -16,11 +16,12 @@ from services.contract.generation import Generation
 from services.database import locks
 from services.database.directory_state import current_records
 from services.database.engine import connected, create_engine
+from services.database.epochs import WrongEpoch, check_epoch
 from services.database.tables import GenerationRow, OutboxRow
 from services.eventlog.directory import DirectoryWriter
 from services.relay import metrics
 from services.relay.active import become_active, listening, wait_for
-from services.relay.upkeep import Gauges, WrongEpoch, check_epoch
+from services.relay.upkeep import Gauges
 from services.runtime.settings import DatabaseSettings
 
 log = structlog.get_logger()

@@ -16,12 +16,13 @@ from services.contract.ids import born_ms, new_event_id
 from services.contract.mentions import encode_mentions
 from services.database import locks
 from services.database.engine import connected
+from services.database.epochs import check_epoch
 from services.eventlog.appender import Appender
 from services.eventlog.errors import AppendFailed, Overloaded
 from services.relay import metrics
 from services.relay.active import become_active, listening, wait_for
 from services.relay.schedule import Append, Renew, Schedule, Waiting
-from services.relay.upkeep import Gauges, check_epoch
+from services.relay.upkeep import Gauges
 from services.runtime.settings import DatabaseSettings
 
 log = structlog.get_logger()

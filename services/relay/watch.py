@@ -12,13 +12,13 @@ from aiokafka.errors import KafkaError
 
 from services.contract.generation import Generation
 from services.database.engine import connected, is_unavailable
+from services.database.epochs import WrongEpoch, check_epoch
 from services.eventlog.comparison import compare, must_exist
 from services.eventlog.epoch import current_generation
 from services.eventlog.errors import LogLost
 from services.eventlog.probe import Probe
 from services.eventlog.sequencer import LastRecord
 from services.eventlog.tail import event_id_of
-from services.relay.upkeep import WrongEpoch
 from services.runtime.settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -71,6 +71,7 @@ async def check_log(settings: DatabaseSettings, kafka: str, generation: Generati
 
 async def _compare(settings: DatabaseSettings, kafka: str, generation: Generation) -> None:
     async with connected(settings, "lockstep-relay-watch") as connection:
+        await check_epoch(connection, generation)
         rows = await connection.fetch(_PERSISTED, generation.epoch)
     async with Probe(kafka, generation.events_topic) as probe:
         await must_exist(probe, generation.events_topic)

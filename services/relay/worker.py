@@ -10,15 +10,16 @@ import structlog
 from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
 from services.database.engine import is_unavailable
+from services.database.epochs import WrongEpoch
 from services.eventlog.condemning import report_lost
 from services.eventlog.epoch import await_generation
 from services.eventlog.errors import Fenced, LogLost, NoGeneration, WriteFailed
 from services.relay import directory, events, metrics
 from services.relay.directory import DirectoryHalf
 from services.relay.events import EventsHalf
-from services.relay.upkeep import WrongEpoch
 from services.relay.watch import watch_log
 from services.runtime.process import Fatal
 from services.runtime.sessions import run_sessions
@@ -64,7 +65,7 @@ class Relay:
         except LogLost as error:
             await report_lost(self._kafka, generation, error, "relay")
             raise Fatal(str(error)) from error
-        except (WrongEpoch, NoGeneration) as error:
+        except (WrongEpoch, NoGeneration, UnknownEnvelopeVersion) as error:
             raise Fatal(str(error)) from error
 
     async def _run_half(self, half: str, generation: Generation) -> None:

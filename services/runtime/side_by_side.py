@@ -8,13 +8,15 @@ from typing import Any
 
 
 async def side_by_side(*works: Coroutine[Any, Any, None]) -> None:
-    """Until the first of them ends; what it raised is raised. The others are cancelled, and have ended by then."""
+    """Until one of them ends; what it raised is raised. The others are cancelled, and have ended by then.
+
+    Of several that end at the same time the first in the order given counts.
+    """
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
-    for task in done:
-        task.result()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    next(task for task in tasks if task in done).result()

@@ -11,6 +11,7 @@ from aiokafka.structs import BrokerMetadata
 
 from deploy.local.ports import free_ports
 from services.contract.generation import Generation
+from services.eventlog import brokers as brokers_module
 from services.eventlog.brokers import Brokers
 from services.eventlog.connection import Connection
 from services.eventlog.wire import Fetch, FetchAnswer
@@ -82,13 +83,12 @@ async def test_who_asks_at_once_shares_a_connection_and_a_cut_one_is_made_anew(
     kafka: Kafka, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Connection] = []
-    open_really = Connection.open
 
-    async def counted(*arguments: Any, **options: Any) -> Connection:
-        opened.append(await open_really(*arguments, **options))
+    def counted(*arguments: Any, **options: Any) -> Connection:
+        opened.append(Connection(*arguments, **options))
         return opened[-1]
 
-    monkeypatch.setattr(Connection, "open", counted)
+    monkeypatch.setattr(brokers_module, "Connection", counted)
     topic = generation.events_topic
     brokers = Brokers(kafka.bootstrap, topic, request_timeout_ms=2_000)
     await brokers.start()

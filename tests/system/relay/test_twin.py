@@ -13,10 +13,10 @@ import pytest
 
 from services.contract.directory import DirectoryRecord
 from services.contract.generation import Generation
+from services.database.epochs import WrongEpoch
 from services.eventlog.directory import DirectoryWriter
 from services.eventlog.errors import LogLost
 from services.relay.directory import DirectoryHalf
-from services.relay.upkeep import WrongEpoch
 from services.relay.watch import check_log
 from services.runtime.settings import DatabaseSettings
 from tests.stack.lockstep import Stack

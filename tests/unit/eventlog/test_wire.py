@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -50,15 +51,19 @@ def test_fetch(
 
 
 def read(request: Request, encoded: bytes) -> Any:
-    """What a connection does with an answer, between two others."""
-    return request.read(b"before" + encoded + b"after", 6)
+    """What a connection does with an answer, between two others; one that is cut off, or too long, cannot be read."""
+    data, end = b"before" + encoded + b"after", 6 + len(encoded)
+    for wrong in (end - 1, end + 1):
+        with pytest.raises(struct.error):
+            request.read(data, 6, wrong)
+    return request.read(data, 6, end)
 
 
 @given(st.dictionaries(st.integers(0, 100), st.tuples(st.integers(0, 9), st.integers(0, 20)), max_size=80))
 def test_what_a_broker_offers(versions: dict[int, tuple[int, int]]) -> None:
     rows = [(key, lowest, highest) for key, (lowest, highest) in versions.items()]
     assert read(ApiVersions(), ApiVersionResponse_v0(0, rows).encode()) == versions
-    assert read(ApiVersions(), ApiVersionResponse_v0(35, rows).encode()) == {}
+    assert ApiVersions().read(ApiVersionResponse_v0(35, rows).encode(), 0, 999) == {}
     assert ApiVersions().framed(77) == framed(ApiVersionRequest(), {18: (0, 0)})
 
 
