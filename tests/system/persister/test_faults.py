@@ -6,6 +6,7 @@ import uuid
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -154,6 +155,25 @@ async def test_an_epoch_that_has_ended_is_not_written_to(
         assert await sql.fetchval("select count(*) from events") == before
     finally:
         await sql.execute("delete from generations where epoch = $1", generation.epoch + 1)
+        await persister.start()
+    await assert_agrees(log_stack, generation)
+
+
+async def test_a_database_of_another_installation_says_nothing_about_the_log(
+    log_stack: Stack, generation: Generation, sql: asyncpg.Connection
+) -> None:
+    persister = log_stack.processes["persister"]
+    await assert_agrees(log_stack, generation)
+    await persister.stop()
+    kept = await sql.fetchval("select record from generations where epoch = $1", generation.epoch)
+    other = msgspec.structs.replace(generation, created_ms=generation.created_ms + 1)
+    change = "update generations set record = $2 where epoch = $1"
+    await sql.execute(change, generation.epoch, msgspec.json.encode(other))
+    try:
+        assert await exit_status(persister) == EXIT_FATAL
+        assert "they are of two installations" in persister.tail()
+    finally:
+        await sql.execute(change, generation.epoch, kept)
         await persister.start()
     await assert_agrees(log_stack, generation)
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import httpx
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from channel_server.internal import InternalApi, normal
 from channel_server.loops import BATCH_BYTES, BATCH_RECORDS, bounded
+from channel_server.main import _what_was_lost
 from channel_server.metrics import NodeCollector
 from services.contract.envelope import digest_of
 from services.contract.internal import AppendRequest
 from services.contract.notices import ReadMoved, encode_notice, notices_channel
+from services.eventlog.errors import LogRewritten
 from services.eventlog.records import LogRecord
+from services.runtime.process import Fatal
 from tests.unit.channel_server.fakes import channel_id, user_id
 from tests.unit.channel_server.world import WORKSPACE, World
 
@@ -107,3 +114,21 @@ def test_an_event_has_one_spelling_whatever_way_it_came() -> None:
     assert normal(b'{"type":"kind.to.come", "x":1}') == b'{"type":"kind.to.come", "x":1}'
     for broken in (b'{"type":"message.posted"}', b'{"type":"message.posted","text":""}', b"[]", b"{}", b"1"):
         assert normal(broken) is None
+
+
+@pytest.mark.parametrize("found_by_a_look", [True, False])
+async def test_a_rewritten_log_is_what_ended_a_node_even_if_another_reader_was_quicker(
+    found_by_a_look: bool,
+) -> None:
+    rewritten = LogRewritten("its end is gone", "events.1", 3, 9, None)
+    quicker = LogRewritten("its end is gone", "directory.1", 0, 9, None)
+
+    async def look() -> None:
+        if found_by_a_look:
+            raise rewritten
+
+    replay: Any = SimpleNamespace(tail=SimpleNamespace(topic="events.1", look=look))
+    group = ExceptionGroup("", [Fatal("x"), quicker])
+    assert await _what_was_lost(group, replay) is (rewritten if found_by_a_look else quicker)
+    group = ExceptionGroup("", [quicker, rewritten])
+    assert await _what_was_lost(group, replay) is rewritten

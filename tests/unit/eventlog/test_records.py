@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from services.contract.envelope import (
 from services.contract.ids import born_ms, new_entity_id, new_event_id
 from services.contract.mentions import encode_mentions
 from services.eventlog.records import read_record
+from services.eventlog.tail import event_id_of
 
 CHANNEL, SENDER = new_entity_id("ch"), new_entity_id("usr")
 
@@ -81,3 +84,10 @@ def test_the_mentions_beside_the_envelope_are_read_and_rubbish_is_nobody() -> No
     assert mentions(encode_mentions([SENDER])) == (SENDER,)
     for rubbish in (None, b"", b"{}", b'["x"]', b"\xff", b"[" * 10_000, encode_mentions([SENDER] * 1_001)[1]):
         assert mentions(("mentions", rubbish)) == ()
+
+
+def test_a_record_of_a_newer_version_is_not_taken_for_another_one() -> None:
+    """Who compares the last record must stop because it is too old, not because the log was rewritten."""
+    with pytest.raises(UnknownEnvelopeVersion):
+        event_id_of(SimpleNamespace(headers=[(HEADER, b"2 from the future")]))
+    assert event_id_of(SimpleNamespace(headers=[(HEADER, b"1 rubbish")])) == ""
