@@ -130,12 +130,21 @@ class _Server:
             os.kill(pid, signal.SIGCONT)
         return False
 
-    def kill_all(self) -> None:
-        """kill -9 for every process of the server at once: its shared memory, and what was not written, is gone."""
-        postmaster = self._stack.postgres.process.pid
-        for pid in (postmaster, *_children(postmaster)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    async def kill_all(self) -> None:
+        """kill -9 for every process of the server at once: its shared memory, and what was not written, is gone.
+
+        Until none is left: one that was just born when the others died would keep the next server from starting.
+        """
+        home = Path(f"/proc/{self._stack.postgres.process.pid}/cwd").readlink()
+
+        def none_left() -> bool:
+            living = list(_living_in(home))
+            for pid in living:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not living
+
+        await until(none_left, what="all processes of PostgreSQL are gone", every=0.01)
 
 
 def _title(pid: int) -> str:
@@ -145,11 +154,12 @@ def _title(pid: int) -> str:
         return ""
 
 
-def _children(parent: int) -> Iterable[int]:
+def _living_in(home: Path) -> Iterable[int]:
+    """The processes whose working directory this is."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent):
+                if (folder / "cwd").readlink() == home:
                     yield int(folder.name)
 
 
@@ -201,7 +211,7 @@ async def postgres_in_commit(lab: Lab) -> Outcome:
                     TimeoutError
                 ):  # a backend frozen with a lock keeps others from looking
                     before = await _positions(stack, generation.epoch)
-                server.kill_all()
+                await server.kill_all()
                 await stack.postgres.process.wait()
                 await stack.postgres.process.start(60.0)
                 after = await _positions(stack, generation.epoch)
