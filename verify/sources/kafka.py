@@ -30,7 +30,17 @@ class _Generation(msgspec.Struct):
     created_ms: int = 0
 
 
+class _Condemned(msgspec.Struct):
+    """A reader's word that the log of an epoch is not what it was."""
+
+    lost: int
+    reason: str
+
+
 _generation = msgspec.json.Decoder(_Generation)
+_condemned = msgspec.json.Decoder(_Condemned)
+_CONDEMNED: Final = b".lost"
+"""Ends the key of such a word."""
 
 
 class Log:
@@ -116,6 +126,10 @@ class Log:
         async for record in _records(consumer, {partition: start}):
             if record.value is not None:
                 try:
+                    if (record.key or b"").endswith(_CONDEMNED):
+                        word = _condemned.decode(record.value)
+                        self._judge.notes.append(f"the log of epoch {word.lost} is lost: {word.reason}")
+                        continue
                     generation = _generation.decode(record.value)
                 except msgspec.DecodeError as error:
                     raise CannotJudge(f"a generation record cannot be read: {error}") from error
