@@ -31,7 +31,7 @@ async def test_everybody_stops_and_nobody_starts_again(new_stack: Factory[Stack]
         for process in processes:
             said = process.log.read_text("utf-8")
             assert said.count("as somebody found at 5: its end is gone") == starts, said
-            assert said.count("next-epoch") == starts
+            assert "next-epoch" in said
         if starts == 1:
             for process in processes:
                 process.spawn()
