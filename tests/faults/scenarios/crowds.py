@@ -138,7 +138,7 @@ async def rolling_restart(lab: Lab) -> Outcome:
 async def slow_readers(lab: Lab) -> Outcome:
     """Rounds with and without slow readers alternate, because the machine itself changes."""
     count, slow_count = lab.times(1000, 200), lab.times(50, 10)
-    rounds, round_s = lab.times(3, 1), lab.times(30, 15)
+    rounds, round_s = lab.times(3, 1), lab.times(20, 15)
     environment = {**_MANY, "LOCKSTEP_BEHIND_SECONDS": "10", "LOCKSTEP_RING_BYTES": str(4 * MIB)}
     stack = await lab.stack(services=_ONE_NODE, environment=environment)
     outcome = Outcome(
