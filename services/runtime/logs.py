@@ -45,4 +45,7 @@ def configure(process: str, settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(LEVELS[settings.log_level])
+    # At `info` it tells of every single look into a topic.
+    chatty = settings.log_level == "info"
+    logging.getLogger("aiokafka").setLevel(logging.WARNING if chatty else logging.NOTSET)
     structlog.contextvars.bind_contextvars(process=process)

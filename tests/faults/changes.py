@@ -49,15 +49,21 @@ class Changes:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), next(self._pauses))
 
-    async def must_hold(self, timeout: float = 60.0) -> None:
-        """Wait until the outbox is empty; then each change is one event, in the order made. Raises AssertionError."""
+    async def must_hold(self, patience: float = 60.0) -> None:
+        """Wait until the outbox is empty, as long as it takes while it becomes emptier; then each change is one event, in
+        the order made. Raises AssertionError; TimeoutError after `patience` seconds in which nothing left the outbox."""
         connection = await self._crowd.stack.database.connect()
+
+        async def waiting() -> int:
+            return int(await connection.fetchval("select count(*) from outbox"))
+
         try:
+            while before := await waiting():
 
-            async def empty() -> bool:
-                return bool(await connection.fetchval("select not exists (select from outbox)"))
+                async def less(before: int = before) -> bool:
+                    return await waiting() < before
 
-            await until(empty, timeout, what="the outbox is empty")
+                await until(less, patience, what=f"something leaves the outbox, where {before} wait")
             rows = await connection.fetch(
                 "select seq, kind from events where channel_id = $1 order by seq", self.channel
             )
