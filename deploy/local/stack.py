@@ -76,8 +76,8 @@ class Stack:
             kafka, postgres = self._servers(chain)
             await asyncio.gather(asyncio.to_thread(kafka.prepare), asyncio.to_thread(postgres.prepare))
             async with self._all_or_nothing():
-                self.place.remember()
                 self.supervisor.start(self._programs(kafka, postgres))
+                self.place.remember()
                 for name in SERVERS:
                     self.supervisor.start_program(name)
                 await self._wait(SERVERS, timeout)
