@@ -24,7 +24,7 @@ TICK_SECONDS = 0.05
 PROOF_SECONDS = 0.01
 """Proofs of being current are looked at so often at most: they are good for seconds, and looking costs as much as a message."""
 
-REST_SHARE = 1.0
+REST_SHARE = 1.25
 REST_AT_LEAST = 0.001
 REST_AT_MOST = 0.02
 """After showing a batch took long, the next one waits for so many times as long, in seconds: what comes meanwhile shares its

@@ -55,12 +55,12 @@ async def test_the_loop_rests_between_batches_that_take_long_to_show(monkeypatch
     monkeypatch.setattr(loops, "asyncio", SimpleNamespace(Event=asyncio.Event, sleep=slow.sleep))
     with pytest.raises(Overtaken):
         await loops.Loops(slow, slow, slow).follow_events()
-    assert slow.happened == ["taken", "rested 0.008"] * 3
+    assert slow.happened == ["taken", "rested 0.010"] * 3
 
 
 def test_a_batch_that_took_long_to_show_lets_the_next_one_grow_but_not_for_long() -> None:
     assert rest_after(0.0) == rest_after(0.0003) == 0.0, (
         "a lone message in a small channel keeps nobody waiting"
     )
-    assert rest_after(0.008) == 0.008
+    assert rest_after(0.008) == 0.010
     assert rest_after(5.0) == REST_AT_MOST
