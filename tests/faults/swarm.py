@@ -21,6 +21,7 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 from client.model import Closed, Opened, Via, shown_event
 from client.recorder import Recorder
 from services.contract import frames
+from services.contract.codes import CLOSES
 from tests.stack.waiting import until
 
 CONNECTING_AT_ONCE = 50
@@ -394,3 +395,16 @@ async def swarm(nodes: Sequence[str], rng: random.Random) -> AsyncIterator[Swarm
         yield made
     finally:
         await made.aclose()
+
+
+async def is_refused(url: str, token: str) -> bool:
+    """Whether a node lets nobody in with this token, and says so."""
+    viewer = Viewer("turned away", token)
+    try:
+        await viewer.connect(url)
+    except (OSError, TimeoutError, WSError):
+        final = {CLOSES[name].code for name in ("unauthenticated", "session_revoked", "deactivated")}
+        return bool(final & set(viewer.close_codes))
+    finally:
+        viewer.drop()
+    return False

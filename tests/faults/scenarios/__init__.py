@@ -11,6 +11,7 @@ from tests.faults.scenarios import (  # noqa: F401 - for their registration
     log_lost,
     network,
     node_killed,
+    signing_keys,
     upgrade,
     workers,
 )

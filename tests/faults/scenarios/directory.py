@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import httpx
-import jwt
-from picows import WSError
 
 from client import MemoryTokens, RestClient
 from deploy.local.ports import free_ports
@@ -28,7 +25,7 @@ from tests.faults.leaders import lead, leaders
 from tests.faults.load import Load
 from tests.faults.measure import metrics
 from tests.faults.outcome import Outcome, milliseconds
-from tests.faults.swarm import Viewer
+from tests.faults.swarm import Viewer, is_refused
 from tests.faults.told import Spell, recorded, spell, told
 from tests.faults.wires import wired_stack
 from tests.stack.crowd import Person
@@ -322,113 +319,6 @@ async def _is_active(admin_url: str) -> bool:
     return 'lockstep_relay_active{half="directory"} 1.0' in text
 
 
-async def _keys(lab: Lab, stack: Stack, *arguments: str) -> str:
-    """`python -m web_app keys ...`: what it says. Raises AssertionError when it refuses."""
-    command = Process(
-        "keys",
-        [sys.executable, "-m", "web_app", "keys", *arguments],
-        lab.place("keys") / "keys.log",
-        environment=stack.processes["web_app"].environment,
-        cwd=CLONE,
-    )
-    command.spawn()
-    try:
-        status = await command.wait(60.0)
-    finally:
-        await command.destroy()
-    assert status == 0, command.tail()
-    return command.tail()
-
-
-async def _kid(person: Person) -> str:
-    """Which key signs at this moment."""
-    return str(jwt.get_unverified_header((await person.rest.realtime()).token)["kid"])
-
-
-@scenario(
-    "directory-keys",
-    "signing keys added and retired under load: nobody is lost, a retired key's tokens open nothing",
-    limit_s=240.0,
-)
-async def directory_keys(lab: Lab) -> Outcome:
-    stack = await lab.stack()
-    outcome = Outcome("")
-    spells: list[Spell] = []
-    rounds = lab.times(2, 1)
-    worthless_s: list[float] = []
-    async with lab.load(stack, people=8, channels=2, pause=(0.03, 0.1)) as load:
-        owner = load.crowd.owner
-        await load.acked(100)
-        for number in range(rounds):
-            old, new = await _kid(owner), f"rotated-{number}"
-            token = (await owner.rest.realtime()).token
-            tokens = owner.rest.tokens.load()
-            assert tokens is not None
-            access = tokens.access_token
-            assert jwt.get_unverified_header(access)["kid"] == old
-            with load.during("rotating"), spell(spells):
-                await _keys(lab, stack, "add", new)
-
-                async def signs(kid: str) -> bool:
-                    return await _kid(owner) == kid
-
-                await until(partial(signs, new), what="the new key signs", every=0.5)
-                assert not await _opens_nothing(stack.web_url, access)
-                await until(partial(_retired, lab, stack, old), what="the old key may be retired", every=2.0)
-                begun = time.monotonic()
-                for node in _NODES:
-                    await until(
-                        partial(_is_refused, stack.websocket_url(node), token),
-                        what=f"{node} refuses the retired key's token",
-                        every=0.1,
-                    )
-                worthless_s.append(time.monotonic() - begun)
-                await until(
-                    partial(_opens_nothing, stack.web_url, access),
-                    what="web_app refuses the retired key's token",
-                    every=0.1,
-                )
-                outcome.recovery_s.append(await load.served_again())
-                assert await _kid(owner) == new
-        await load.judged(outcome, messages=300)
-        seen = told(load, spells)
-        assert not seen.final, seen.refused
-    outcome.did = f"{rounds} rotations"
-    outcome.facts["clients were told"] = seen.words()
-    outcome.facts["an old token opened nothing after"] = f"{max(worthless_s):.2f} s"
-    return outcome
-
-
-async def _opens_nothing(web: str, access_token: str) -> bool:
-    async with httpx.AsyncClient(base_url=web) as http:
-        answer = await http.get("/v1/me", headers={"authorization": f"Bearer {access_token}"})
-    return answer.status_code == 401
-
-
-async def _retired(lab: Lab, stack: Stack, kid: str) -> bool:
-    """Retire a key, if it may be retired yet."""
-    try:
-        await _keys(lab, stack, "retire", kid)
-    except AssertionError as refused:
-        if "no other key has been published" in str(refused):
-            return False
-        raise
-    return True
-
-
-async def _is_refused(url: str, token: str) -> bool:
-    """Whether a node lets nobody in with this token, and says so."""
-    viewer = Viewer("turned away", token)
-    try:
-        await viewer.connect(url)
-    except (OSError, TimeoutError, WSError):
-        final = {CLOSES[name].code for name in ("unauthenticated", "session_revoked", "deactivated")}
-        return bool(final & set(viewer.close_codes))
-    finally:
-        viewer.drop()
-    return False
-
-
 def _note_time(times: list[float], *_: object) -> None:
     times.append(time.monotonic())
 
@@ -487,7 +377,7 @@ async def directory_deactivated(lab: Lab) -> Outcome:
             assert not any(viewer.wrong for viewer in viewers)
             for node in _NODES:
                 await until(
-                    partial(_is_refused, stack.websocket_url(node), token),
+                    partial(is_refused, stack.websocket_url(node), token),
                     what=f"{node} lets them in no more",
                 )
         await load.judged(outcome, messages=200)

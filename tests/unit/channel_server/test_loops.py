@@ -64,3 +64,22 @@ def test_a_batch_that_took_long_to_show_lets_the_next_one_grow_but_not_for_long(
     )
     assert rest_after(0.008) == 0.010
     assert rest_after(5.0) == REST_AT_MOST
+
+
+async def test_proofs_are_not_looked_at_with_every_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick: Any = SlowToShow()
+    proved: list[float] = []
+    moments = iter((0.012, 0.018, 0.03))
+
+    async def batch(_: int) -> dict[int, list[LogRecord]]:
+        quick.now = next(moments, None)
+        if quick.now is None:
+            raise Overtaken("enough")
+        return {}
+
+    quick.batch = batch
+    quick.proven = lambda events, directory: proved.append(quick.now)
+    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=lambda: quick.now))
+    with pytest.raises(Overtaken):
+        await loops.Loops(quick, quick, quick).follow_events()
+    assert proved == [0.012, 0.03]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.local.ports import free_ports
+from services.eventlog.brokers import Brokers
 from services.eventlog.connection import Connection
 from services.eventlog.wire import Produce, ProduceAnswer
 
@@ -210,3 +212,19 @@ async def test_one_that_is_closed_while_it_is_being_opened_writes_nothing() -> N
     transport = Transport()
     connection.connection_made(transport)
     assert (transport.written, transport.aborted, lost) == ([], 1, [connection])
+
+
+async def test_a_broker_that_has_moved_is_not_looked_for_where_it_was() -> None:
+    lost: list[Connection] = []
+    brokers = Brokers("nowhere:1", "t", request_timeout_ms=1_000)
+    stayed, moved = (Wired("host", port, PATIENCE_S, lost.append) for port in (1, 2))
+    brokers._connections = {(1, 5): stayed, (2, 5): moved}
+    cluster: Any = SimpleNamespace(
+        partitions_for_topic=lambda topic: {0, 1, 2},
+        leader_for_partition=lambda place: (7, -1, None)[place.partition],
+        broker_metadata=lambda broker: SimpleNamespace(host="host", port={1: 1, 2: 22}[broker]),
+    )
+    brokers._note_leaders(cluster)
+    assert (stayed.is_open, moved.is_open, lost) == (True, False, [moved])
+    assert [brokers.leader(partition) for partition in range(3)] == [7, None, None]
+    stayed.close("done")
