@@ -145,7 +145,7 @@ async def slow_readers(lab: Lab) -> Outcome:
         f"{rounds} rounds of {round_s} s with and without {slow_count} slow of {count:,} readers"
     )
     node = stack.websocket_url("node-1")
-    async with lab.load(stack, people=8, channels=1, pause=(0.05, 0.15)) as load:
+    async with lab.load(stack, people=8, channels=1, pause=(0.1, 0.3)) as load:
         viewers = await lab.own(swarm([node], random.Random(lab.rng.random())))
         tokens = await _tokens(load)
         await viewers.enter(tokens, count)
@@ -162,10 +162,12 @@ async def slow_readers(lab: Lab) -> Outcome:
                     await _read_slowly(slow, round_s)
                 growth.append(memory.growth)
             with load.during("after"):
+                begun = time.monotonic()
                 for viewer in slow.viewers:
                     viewer.set_receive_buffer(_WIDE)
                     viewer.read(True)
                 await slow.caught_up(load.crowd.heads())
+                outcome.recovery_s.append(time.monotonic() - begun)
         measured = await metrics(stack, "node-1")
         await load.judged(outcome, messages=100)
         for each in (viewers, slow):
