@@ -56,9 +56,11 @@ class Loops:
     async def follow_events(self) -> None:
         """Raises Overtaken, before anything was shown; LogLost; Fatal when the log is written by a release that this one
         cannot count with."""
+        rest = 0.0
         try:
             while True:
-                fetched = await self._replay.batch(250)
+                # Who rested after the last batch will do so again: what comes meanwhile can come in one answer.
+                fetched = await self._replay.batch(250, ahead=not rest)
                 if time.monotonic() - self._proved >= PROOF_SECONDS:
                     self._prove()
                 showing = 0.0
@@ -70,7 +72,8 @@ class Loops:
                     showing += time.monotonic() - begun
                 if self._node.has_laggards:
                     self.wake()
-                if rest := rest_after(showing):
+                rest = rest_after(showing)
+                if rest:
                     await asyncio.sleep(rest)
         except Overtaken:
             raise

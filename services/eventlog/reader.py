@@ -81,9 +81,13 @@ class TopicReader:
             await asyncio.wait(tasks)
         await self._brokers.close()
 
-    async def batch(self, timeout_ms: int) -> dict[int, list[Any]]:
-        """The next ConsumerRecords by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost."""
+    async def batch(self, timeout_ms: int, *, ahead: bool = True) -> dict[int, list[Any]]:
+        """The next ConsumerRecords by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost.
+
+        `ahead`: whether to fetch on while the caller is busy with them.
+        """
         self._taken = dict(self.positions)
+        self._fetcher.come(ahead=ahead)
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             self._resolve()

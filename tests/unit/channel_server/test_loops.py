@@ -22,10 +22,12 @@ class SlowToShow:
     def __init__(self) -> None:
         self.happened: list[str] = []
         self.now = 0.0
+        self.ahead: list[bool] = []
         self._batches = 3
 
-    async def batch(self, timeout_ms: int) -> dict[int, list[LogRecord]]:
+    async def batch(self, timeout_ms: int, *, ahead: bool) -> dict[int, list[LogRecord]]:
         self._batches -= 1
+        self.ahead.append(ahead)
         if self._batches < 0:
             raise Overtaken("enough")
         self.happened.append("taken")
@@ -56,6 +58,7 @@ async def test_the_loop_rests_between_batches_that_take_long_to_show(monkeypatch
     with pytest.raises(Overtaken):
         await loops.Loops(slow, slow, slow).follow_events()
     assert slow.happened == ["taken", "rested 0.010"] * 3
+    assert slow.ahead == [True, False, False, False], "nothing is fetched while it rests"
 
 
 def test_a_batch_that_took_long_to_show_lets_the_next_one_grow_but_not_for_long() -> None:
@@ -71,10 +74,11 @@ async def test_proofs_are_not_looked_at_with_every_record(monkeypatch: pytest.Mo
     proved: list[float] = []
     moments = iter((0.012, 0.018, 0.03))
 
-    async def batch(_: int) -> dict[int, list[LogRecord]]:
+    async def batch(_: int, *, ahead: bool) -> dict[int, list[LogRecord]]:
         quick.now = next(moments, None)
         if quick.now is None:
             raise Overtaken("enough")
+        assert ahead, "who is shown little is fetched for all the time"
         return {}
 
     quick.batch = batch

@@ -51,6 +51,7 @@ class FakeBrokers:
     log: Log
     rng: random.Random
     failing = 0.0
+    asked = 0
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -71,6 +72,7 @@ class FakeBrokers:
             await asyncio.sleep(0)
 
     async def exchange(self, broker: int, request: Fetch, connection: int) -> FetchAnswer:
+        FakeBrokers.asked += 1
         await self._take_turns()
         if self.rng.random() < self.failing:
             raise KafkaConnectionError("cut")
@@ -120,7 +122,8 @@ async def test_wherever_it_is_cancelled_every_record_is_handed_out_once(
     async with TopicReader("", TOPIC, positions, last={}, identify=lambda _: "") as reading:
         for _ in range(150):
             log.append(rng.randrange(PARTITIONS), rng.randint(1, 4))
-            batch = asyncio.create_task(reading.batch(rng.choice((0, 1, 1_000))))
+            ahead = rng.random() < 0.5
+            batch = asyncio.create_task(reading.batch(rng.choice((0, 1, 1_000)), ahead=ahead))
             for _ in range(rng.randint(0, 12)):
                 await asyncio.sleep(0)
             batch.cancel()
@@ -129,5 +132,39 @@ async def test_wherever_it_is_cancelled_every_record_is_handed_out_once(
                 take(batch.result())
         async with asyncio.timeout(20):
             while {p: len(offsets) for p, offsets in read.items()} != log.ends:
-                take(await reading.batch(100))
+                take(await reading.batch(100, ahead=False))
     assert read == {p: list(range(end)) for p, end in log.ends.items()}
+
+
+class Steady(random.Random):
+    """All that may be of everything."""
+
+    def randint(self, a: int, b: int) -> int:
+        return b
+
+    def random(self) -> float:
+        return 1.0
+
+
+async def test_who_is_busy_for_a_while_gets_what_came_meanwhile_in_one_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Log()
+    monkeypatch.setattr(FakeBrokers, "log", log, raising=False)
+    monkeypatch.setattr(FakeBrokers, "rng", Steady(), raising=False)
+    monkeypatch.setattr(FakeBrokers, "asked", 0)
+    monkeypatch.setattr(reader, "Brokers", FakeBrokers)
+    positions = dict.fromkeys(range(PARTITIONS), 0)
+    async with TopicReader("", TOPIC, positions, last={}, identify=lambda _: "") as reading:
+        log.append(0, 1)
+        assert len((await reading.batch(1_000, ahead=False))[0]) == 1
+        asked = FakeBrokers.asked
+        for _ in range(3):
+            log.append(0, 2)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        assert FakeBrokers.asked == asked, "asked while nobody was there to take it"
+        assert len((await reading.batch(1_000, ahead=True))[0]) == 6
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert FakeBrokers.asked > asked + 1, "and then asked on"
