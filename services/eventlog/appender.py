@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -227,8 +228,7 @@ class Appender:
                 wake = now + wait if wake is None else min(wake, now + wait)
                 continue
             pace.sent(now)
-            batches = {lane.partition: lane.take() for lane in lanes}
-            self._start(self._request(broker, pace, batches), f"produce {self._topic} {broker}")
+            self._request(broker, pace, {lane.partition: lane.take() for lane in lanes})
             if any(lane.may_send(now) for lane in lanes):
                 later = now + pace.spacing
                 wake = later if wake is None else min(wake, later)
@@ -236,39 +236,49 @@ class Appender:
             self._later_round.cancel()
         self._later_round = None if wake is None else loop.call_at(wake, self._send)
 
-    async def _request(self, broker: int, pace: Pace, batches: dict[int, Batch[_Waiting]]) -> None:
-        started = asyncio.get_running_loop().time()
-        seconds: float | None = None
-        answers: dict[int, int] = {}
-        error: BaseException | None = None
+    def _request(self, broker: int, pace: Pace, batches: dict[int, Batch[_Waiting]]) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         self._requests = number = self._requests + 1
         self._unanswered[number] = (broker, started, list(batches))
         if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(_SLOW_S, self._look_for_slow)
+            self._look = loop.call_later(_SLOW_S, self._look_for_slow)
         try:
             request = Produce(
                 self._topic,
                 [(partition, _encoded(batch)) for partition, batch in batches.items()],
                 timeout_ms=self._request_timeout_ms,
             )
-            answer: ProduceAnswer = await self._brokers.exchange(broker, request, _CONNECTION)
-            seconds = asyncio.get_running_loop().time() - started
-            answers = answer.errors
-        except KafkaError as failure:
-            error = failure
-            self._refresh()
-        except asyncio.CancelledError:
-            if self._open:
-                self._fail_each(batches, "cancelled")
-            raise
-        except Exception as failure:  # noqa: BLE001 - no partition may stay jammed by it
-            self._fail_each(batches, repr(failure))
+            answer = self._brokers.send(broker, request, _CONNECTION)
+        except Exception as error:  # noqa: BLE001 - no partition may stay jammed by it
+            answer = loop.create_future()
+            answer.set_exception(error)
+        # A callback, and no task that waits: this is done for every lone message.
+        answer.add_done_callback(partial(self._ended, number, pace, batches))
+
+    def _ended(
+        self,
+        number: int,
+        pace: Pace,
+        batches: dict[int, Batch[_Waiting]],
+        answer: asyncio.Future[ProduceAnswer],
+    ) -> None:
+        """A request was answered, or never will be."""
+        _, started, _ = self._unanswered.pop(number)
+        if not self._open:
+            answer.exception()
             return
-        finally:
-            del self._unanswered[number]
-            pace.ended(seconds)
-            if seconds is None:
-                self._soon()
+        error = answer.exception()
+        seconds = asyncio.get_running_loop().time() - started if error is None else None
+        pace.ended(seconds)
+        if seconds is None:
+            self._soon()
+        if error is not None and not isinstance(error, KafkaError):
+            self._fail_each(batches, repr(error))
+            return
+        if error is not None:
+            self._refresh()
+        answers = answer.result().errors if error is None else {}
         for partition, batch in batches.items():
             lane = self._lanes[partition]
             outcome = for_code(answers[partition]) if partition in answers else None

@@ -146,9 +146,14 @@ class Brokers:
         return bool(await metadata.force_metadata_update())
 
     async def exchange(self, broker: int, request: Request, connection: int) -> Any:
-        """The answer. `connection`: requests of the same number share one and are answered in their order.
+        """The answer. Raises KafkaError, as `send` does and says."""
+        return await self.send(broker, request, connection)
 
-        Raises KafkaError: no answer, or none in time; then there is no such connection any more.
+    def send(self, broker: int, request: Request, connection: int) -> asyncio.Future[Any]:
+        """The answer to come. `connection`: requests of the same number share one and are answered in their order.
+
+        Raises KafkaError when it cannot even be sent. The future's exception is a KafkaError, too: no answer, or none in
+        time; then there is no such connection any more.
         """
         key = broker, connection
         known = self._connections.get(key)
@@ -164,7 +169,7 @@ class Brokers:
 
             known = Connection(address.host, address.port, self._request_timeout_ms / 1000, on_lost=forget)
             self._connections[key] = known
-        return await known.ask(request)
+        return known.ask(request)
 
     async def ask(self, broker: int, request: Any, connection: int) -> Any:
         """As `exchange`, for a request of aiokafka's, over a connection of its own."""
