@@ -10,6 +10,7 @@ from benchmarks.core.figures import Figure, Latencies
 from benchmarks.core.population import populate
 from benchmarks.core.results import Result, Row, Target
 from benchmarks.core.rounds import Spoiled, patiently
+from benchmarks.core.sink import sink
 from benchmarks.core.speakers import Speakers, speakers
 from benchmarks.core.usage import cpu_seconds
 
@@ -29,7 +30,8 @@ class Sample:
 
 
 async def run(bench: Bench) -> Result:
-    """Twenty clients, each in a channel of its own with one more listener: a message is shown to two."""
+    """Twenty clients, each in a channel of its own with one more listener: a message is shown to two. The listeners are a
+    C program, so that reading what the others get does not keep the clients from their answers."""
     rows: list[Row] = []
     async with bench.cell() as cell:
         members = [[place, CLIENTS + place] for place in range(CLIENTS)]
@@ -37,7 +39,8 @@ async def run(bench: Bench) -> Result:
         (node,) = await cell.nodes("node-1", **GENEROUS)
         async with (
             python("benchmarks.floors.log", cell.kafka) as bare,
-            speakers(node.websocket, crowd.tokens(crowd.people)) as talkers,
+            speakers(node.websocket, crowd.tokens(crowd.people[:CLIENTS])) as talkers,
+            sink(node.port, crowd.first_messages(crowd.people[CLIENTS:])),
         ):
             await bare.hear()
             channels = [[channel] for channel in crowd.channels]

@@ -30,11 +30,10 @@ async def run(bench: Bench) -> Result:
     async with bench.cell() as cell:
         crowd = await populate(cell, members, [range(members), [0]])
         (node,) = await cell.nodes("node-1", **GENEROUS)
-        port = int(node.websocket.split(":")[2].split("/")[0])
         talking, listening = crowd.people[:SPEAKERS], crowd.people[SPEAKERS:]
         async with (
             speakers(node.websocket, crowd.tokens(talking)) as talkers,
-            sink(port, crowd.first_messages(listening)) as receivers,
+            sink(node.port, crowd.first_messages(listening)) as receivers,
             floor(members, frame_bytes()) as bare,
         ):
             channel, alone = crowd.channels

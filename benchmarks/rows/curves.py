@@ -54,10 +54,9 @@ async def place(
     async with bench.cell() as cell:
         crowd = await populate(cell, people, channels)
         (node,) = await cell.nodes("node-1", **GENEROUS)
-        port = int(node.websocket.split(":")[2].split("/")[0])
         async with (
             speakers(node.websocket, crowd.tokens(crowd.people[:1])) as talkers,
-            sink(port, crowd.first_messages(crowd.people[1:]), probe_every=0) as receivers,
+            sink(node.port, crowd.first_messages(crowd.people[1:]), probe_every=0) as receivers,
         ):
             here = Place(node.process.pid, talkers, receivers, [crowd.channels[each] for each in spoken])
             await patiently(lambda: here.message(RATE, bench.of(1.0, 0.2), len(channels[spoken[0]]) - 1))

@@ -116,11 +116,10 @@ async def run(bench: Bench) -> Result:
         everybody = range(members)
         crowd = await populate(cell, members, [everybody, [0]])
         (node,) = await cell.nodes("node-1", **GENEROUS)
-        port = int(node.websocket.split(":")[2].split("/")[0])
         talking, listening = crowd.people[:SPEAKERS], crowd.people[SPEAKERS:]
         async with (
             speakers(node.websocket, crowd.tokens(talking)) as talkers,
-            sink(port, crowd.first_messages(listening)) as receivers,
+            sink(node.port, crowd.first_messages(listening)) as receivers,
             floor(members, frame_bytes()) as bare,
         ):
             channel, alone = crowd.channels

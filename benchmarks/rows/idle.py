@@ -65,9 +65,8 @@ async def growth(pid: int, port: int, path: str, first: list[str]) -> float:
 async def ours(crowd: Population, name: str, connections: int) -> float:
     (node,) = await crowd.cell.nodes(name, **GENEROUS)
     try:
-        port = int(node.websocket.split(":")[2].split("/")[0])
         first = crowd.first_messages(crowd.people[:connections])
-        return await growth(node.process.pid, port, "/v1/websocket", first)
+        return await growth(node.process.pid, node.port, "/v1/websocket", first)
     finally:
         await node.process.destroy()
 

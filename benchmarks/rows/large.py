@@ -64,15 +64,14 @@ async def big_channel(bench: Bench) -> Row:
         total = subscribers + ROOMS * ROOM
         crowd = await populate(cell, total, [range(subscribers), *rooms_of(subscribers)])
         (node,) = await cell.nodes("node-1", **GENEROUS)
-        port = int(node.websocket.split(":")[2].split("/")[0])
         people = crowd.people
         others = people[subscribers:]
         listening = [person for place, person in enumerate(others) if place % ROOM]
         async with (
             speakers(node.websocket, crowd.tokens(others[::ROOM])) as talkers,
             speakers(node.websocket, crowd.tokens(people[:1])) as announcer,
-            sink(port, crowd.first_messages(listening), probe_every=1) as receivers,
-            sink(port, crowd.first_messages(people[1:subscribers]), probe_every=0) as crowded,
+            sink(node.port, crowd.first_messages(listening), probe_every=1) as receivers,
+            sink(node.port, crowd.first_messages(people[1:subscribers]), probe_every=0) as crowded,
         ):
             small = Others(talkers, crowd.channels[1:], receivers)
             await patiently(lambda: small.latency(seconds))
@@ -99,21 +98,20 @@ async def busy_people(bench: Bench) -> Row:
         total = busy + ROOMS * ROOM
         crowd = await populate(cell, total, [*rooms_of(busy), *[range(busy)] * joined])
         (node,) = await cell.nodes("node-1", **GENEROUS)
-        port = int(node.websocket.split(":")[2].split("/")[0])
         others = crowd.people[busy:]
         listening = [person for place, person in enumerate(others) if place % ROOM]
         first = crowd.first_messages(crowd.people[:busy])
         async with (
             speakers(node.websocket, crowd.tokens(others[::ROOM])) as talkers,
             speakers(node.websocket, crowd.tokens(crowd.people[:1])) as announcer,
-            sink(port, crowd.first_messages(listening), probe_every=1) as receivers,
+            sink(node.port, crowd.first_messages(listening), probe_every=1) as receivers,
         ):
             small = Others(talkers, crowd.channels[:ROOMS], receivers)
             await patiently(lambda: small.latency(seconds))
 
             async def come_and_go() -> None:
                 """They connect, one of them talks in all of their channels in turn, and they leave."""
-                async with sink(port, first, probe_every=0) as clients:
+                async with sink(node.port, first, probe_every=0) as clients:
                     talk = await announcer.talk([crowd.channels[ROOMS:]], RATE, seconds / 2)
                     talk.must_be_whole()
                     await clients.received(talk.sent * busy)

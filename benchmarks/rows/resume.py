@@ -34,7 +34,6 @@ async def run(bench: Bench) -> Result:
         posts = in_turn(crowd.channels, [crowd.people[0].id], rooms * (BEHIND + 1))
         await append_each(cell.kafka, cell.generation, posts)
         (node,) = await cell.nodes("node-1", **GENEROUS)
-        port = int(node.websocket.split(":")[2].split("/")[0])
         first = crowd.first_messages(crowd.people, standing(crowd, members))
         with tempfile.NamedTemporaryFile("wb", suffix=".pem") as key:
             public = cell.key.public_key()
@@ -45,7 +44,7 @@ async def run(bench: Bench) -> Result:
                 samples = await bench.interleaved(
                     {
                         "ours": lambda: storm(
-                            node.process.pid, port, "/v1/websocket", first, JOINED * BEHIND
+                            node.process.pid, node.port, "/v1/websocket", first, JOINED * BEHIND
                         ),
                         "floor": lambda: storm(bare.pid, bare_port, "/", first, 0),
                     }

@@ -38,11 +38,10 @@ async def run(bench: Bench) -> Result:
         people = rooms * ROOM
         crowd = await populate(cell, people, [range(room * ROOM, (room + 1) * ROOM) for room in range(rooms)])
         (node,) = await cell.nodes("node-1", **GENEROUS)
-        port = int(node.websocket.split(":")[2].split("/")[0])
         listening = [person for place, person in enumerate(crowd.people) if place % ROOM]
         async with (
             speakers(node.websocket, crowd.tokens(crowd.people[::ROOM])) as talkers,
-            sink(port, crowd.first_messages(listening), probe_every=4) as receivers,
+            sink(node.port, crowd.first_messages(listening), probe_every=4) as receivers,
             floor(ROOM, frame_bytes()) as bare,
         ):
             channels = [[channel] for channel in crowd.channels]

@@ -175,6 +175,11 @@ class Node:
         self.websocket = websocket
         self.internal = internal
 
+    @property
+    def port(self) -> int:
+        """Where it listens for clients."""
+        return int(self.websocket.split(":")[2].split("/")[0])
+
     async def post(self, body: Mapping[str, object], token: str = SERVICE_TOKEN) -> httpx.Response:
         """POST /internal/v1/events; again as long as the answer is `slow_down`."""
         async with httpx.AsyncClient(base_url=self.internal, timeout=30, trust_env=False) as http:

@@ -11,12 +11,8 @@ import psutil
 
 from services.contract.codes import CLOSES
 from tests.stack.waiting import until
-from tests.system.channel_server.cell import Cell, Client, Node, Person
+from tests.system.channel_server.cell import Cell, Client, Person
 from tests.system.websocket.raw import TEXT, RawClient, frame
-
-
-def port_of(node: Node) -> int:
-    return int(node.websocket.split(":")[2].split("/")[0])
 
 
 @contextlib.asynccontextmanager
@@ -50,14 +46,14 @@ async def test_peers_that_vanished_are_let_go_without_a_fin(cell: Cell) -> None:
 
     def clients_of_it() -> int:
         # Not all descriptors: its connections to Kafka come and go as they are needed.
-        here = port_of(node)
+        here = node.port
         connections = process.net_connections(kind="tcp")
         return sum(each.laddr.port == here and each.status != psutil.CONN_LISTEN for each in connections)
 
     anns = await cell.connect(node, ann)
     async with beating(anns):
         with contextlib.ExitStack() as clients:
-            gone = [clients.enter_context(RawClient(port_of(node), receive_buffer=4096)) for _ in range(30)]
+            gone = [clients.enter_context(RawClient(node.port, receive_buffer=4096)) for _ in range(30)]
             for client in gone[:20]:
                 client.upgrade("/v1/websocket")
             for client in gone[:10]:
@@ -78,7 +74,7 @@ async def test_the_door_is_as_wide_as_the_settings_say(cell: Cell) -> None:
         "node-1", address_connections="12", max_unadmitted="5", connect_seconds="60", handshake_seconds="60"
     )
     (ann,) = await cell.people(1)
-    port = port_of(node)
+    port = node.port
     with contextlib.ExitStack() as clients:
 
         def come(source: str) -> RawClient:
