@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -102,7 +102,29 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 # Read in the loop over every record of the log: plain names are cheaper than attributes of an enum.
 _NUMBERED, _DUPLICATE, _ID_REUSED, _EXPIRED, _FUTURE = Kind
 
-_Key = tuple[str, str, str]
+_DIGEST_BITS: Final = 32
+_KNOWN: Final = 1 << _DIGEST_BITS
+"""Beside a digest: that there is one."""
+
+
+def _key(channel: str, sender: str, id: str) -> str:
+    # One string and no tuple of three, one number and no tuple of two: half the memory of an id, of which there are millions,
+    # and nothing that the garbage collector would have to walk through again and again.
+    return f"{channel} {sender} {id}"
+
+
+def _packed(seq: int | None, digest: int | None) -> int:
+    """A window's entry: numbers begin at 1, so that 0 is none."""
+    return (seq or 0) << (_DIGEST_BITS + 1) | (0 if digest is None else _KNOWN | digest)
+
+
+def _is_of(entry: int, digest: int) -> bool:
+    """Whether the entry is of this body; one whose body is not known is of every body."""
+    return not entry & _KNOWN or entry & (_KNOWN - 1) == digest
+
+
+def _seq_of(entry: int) -> int | None:
+    return entry >> (_DIGEST_BITS + 1) or None
 
 
 class Sequencer:
@@ -113,10 +135,12 @@ class Sequencer:
     """
 
     __slots__ = (
-        "_ages",
         "_counting_from",
         "_future_ms",
+        "_keys",
+        "_offsets",
         "_retry_ms",
+        "_times",
         "_window",
         "_window_ms",
         "heads",
@@ -138,12 +162,17 @@ class Sequencer:
         self._retry_ms = generation.retry_ms
         self._future_ms = generation.future_ms
         self._window_ms = generation.window_ms
-        self._window: dict[_Key, tuple[int | None, int | None]] = {}
-        self._ages: deque[tuple[int, _Key, int]] = deque()
+        self._window: dict[str, int] = {}
+        # Of each entry of the window, in the order of the log.
+        self._times: deque[int] = deque()
+        self._keys: deque[str] = deque()
+        self._offsets: deque[int] = deque()
         for entry in window:
-            key = (entry.channel, entry.sender, entry.id)
-            self._window[key] = (entry.seq, entry.digest)
-            self._ages.append((entry.at, key, entry.offset))
+            key = _key(entry.channel, entry.sender, entry.id)
+            self._window[key] = _packed(entry.seq, entry.digest)
+            self._times.append(entry.at)
+            self._keys.append(key)
+            self._offsets.append(entry.offset)
 
     def apply(self, offset: int, appended: int, envelope: Envelope, digest: int) -> Verdict:
         """Fold the partition's next record; `digest` is `contract.envelope.digest_of` its value.
@@ -155,27 +184,31 @@ class Sequencer:
         agreed = appended if appended < stamped else stamped
         if agreed > now:
             self.now = now = agreed
-            ages = self._ages
+            times = self._times
             oldest = now - self._window_ms
-            while ages and ages[0][0] < oldest:
-                del self._window[ages.popleft()[1]]
+            while times and times[0] < oldest:
+                times.popleft()
+                self._offsets.popleft()
+                del self._window[self._keys.popleft()]
         heads = self.heads
         if born > now + self._future_ms:
             return Verdict(_FUTURE, None, now, heads.get(channel, 0))
         if now - born > self._retry_ms:
             return Verdict(_EXPIRED, None, now, heads.get(channel, 0))
-        key = (channel, sender, id)
-        seen = self._window.get(key)
+        key = f"{channel} {sender} {id}"  # as `_key`, which would cost a call of every record
+        window = self._window
+        seen = window.get(key)
         if seen is not None:
-            seq, known = seen
-            kind = _DUPLICATE if known is None or known == digest else _ID_REUSED
-            return Verdict(kind, seq, now, heads.get(channel, 0))
+            kind = _DUPLICATE if _is_of(seen, digest) else _ID_REUSED
+            return Verdict(kind, _seq_of(seen), now, heads.get(channel, 0))
         head = heads.get(channel, 0)
         numbered: int | None = None
         if offset >= self._counting_from:
             numbered = heads[channel] = head = head + 1
-        self._window[key] = (numbered, digest)
-        self._ages.append((now, key, offset))
+        window[key] = (numbered or 0) << (_DIGEST_BITS + 1) | _KNOWN | digest  # as `_packed`, likewise
+        self._times.append(now)
+        self._keys.append(key)
+        self._offsets.append(offset)
         return Verdict(_NUMBERED, numbered, now, head)
 
     def copy_of(self, channel: str, sender: str, id: str, digest: int) -> Verdict | None:
@@ -183,10 +216,10 @@ class Sequencer:
 
         None: no earlier one is, or it has another body. Nothing changes.
         """
-        seen = self._window.get((channel, sender, id))
-        if seen is None or (seen[1] is not None and seen[1] != digest):
+        seen = self._window.get(_key(channel, sender, id))
+        if seen is None or not _is_of(seen, digest):
             return None
-        return Verdict(_DUPLICATE, seen[0], self.now, self.heads.get(channel, 0))
+        return Verdict(_DUPLICATE, _seq_of(seen), self.now, self.heads.get(channel, 0))
 
     def surely_expired(self, born: int) -> bool:
         """Whether an id born then can no longer be numbered, however soon it were appended."""
@@ -197,7 +230,7 @@ class Sequencer:
 
         `last` is the digest of the record before it, as `Tail.last` has it.
         """
-        start, clock = (self._ages[0][2], self._ages[0][0]) if self._ages else (next_offset, self.now)
+        start, clock = (self._offsets[0], self._times[0]) if self._times else (next_offset, self.now)
         return Checkpoint(
             watermark=next_offset, now=self.now, window_start=start, window_now=clock, last=last
         )
