@@ -112,7 +112,7 @@ class InternalApi:
         if not is_notice and shown_body(bytes(wanted.event))[0] in NOTICE_KINDS:
             # Of a workspace so new that nobody of it has arrived here.
             late = Refusal("not_yet", "the workspace has not arrived here yet", retry_after_ms=500)
-            return problem(late.code, late.message, late)
+            return _refused(node, late)
         value = (normal_notice if is_notice else normal)(bytes(wanted.event))
         if value is None:
             return problem("invalid_request", "`event` breaks the shape of its type")
@@ -139,7 +139,7 @@ class InternalApi:
                 "the log's answer is not known; retry under the same id",
                 retry_after_ms=1000,
             )
-        return problem(answer.code, answer.message, answer)
+        return _refused(node, answer)
 
     async def _connections(self, request: Request, node: Node) -> Response:
         """A page of the open connections, the worst off first."""
@@ -234,6 +234,11 @@ async def _read(request: Request) -> bytes | None:
         if len(body) > MAX_BODY:
             return None
     return bytes(body)
+
+
+def _refused(node: Node, refusal: Refusal) -> Response:
+    node.state.count_refusal(refusal)
+    return problem(refusal.code, refusal.message, refusal)
 
 
 def problem(code: str, detail: str, refusal: Refusal | None = None) -> Response:

@@ -105,14 +105,14 @@ class NodeCollector(Collector):
             ended.add_metric([close], value)
         yield ended
         refused = CounterMetricFamily(
-            "lockstep_node_refused_sends", "Sends refused, by error code.", labels=["code"]
+            "lockstep_node_refused_sends", "Sends and posts by REST refused, by error code.", labels=["code"]
         )
         for code, value in state.refused.items():
             refused.add_metric([code], value)
         yield refused
         slowed = CounterMetricFamily(
             "lockstep_node_slow_downs",
-            "Answers of `slow_down`, by the limit that was reached.",
+            "Answers of `slow_down`, by the limit that was reached; log_late: also posts by REST, which go to another node.",
             labels=["limit"],
         )
         for limit in SLOW_DOWNS:

@@ -43,6 +43,9 @@ _FORGET_EVERY = 60.0
 
 _MEMBER_EVENTS = ("members.added", "members.removed")
 
+_LATE = Refusal("draining", "this node has not heard from the log for a moment", because="log_late")
+"""For web_app, which asks another node: that one may have heard."""
+
 
 class _Run:
     """The events that one batch adds to a channel: numbers `shown` + 1 and on."""
@@ -212,20 +215,18 @@ class Node:
         run.frames.append(frame)
 
     def post(self, channel: str, sender: str, id: str, value: bytes, waiter: Waiter) -> Refusal | None:
-        """Append an event for somebody who may do this (the internal API); None: the waiter will be answered."""
+        """Append an event for somebody who may do this (the internal API); None: the waiter will be answered.
+
+        Whoever answers counts the refusal, this one or the waiter's (`State.count_refusal`).
+        """
         if self.state.draining:
             return Refusal("draining", "this node is shutting down")
         partition = self.state.numbering.partition_of(channel)
         if self.state.freshness.is_late(partition, self.state.clock.monotonic()):
-            return Refusal(
-                "draining", "this node has not heard from the log for a moment"
-            )  # another may have
+            return _LATE
         event = read_event(value)
         says = event if isinstance(event, MessagePosted | MessageEdited) else None
-        refusal = post(self.state, channel, sender, id, value, waiter, says)
-        if refusal is not None:
-            self.state.count_refusal(refusal)
-        return refusal
+        return post(self.state, channel, sender, id, value, waiter, says)
 
     def appends_failed(self, partition: int) -> int:
         """The log failed an append to a partition and all behind it: nothing may overtake them; gives how many."""

@@ -24,7 +24,7 @@ class Accepted(NamedTuple):
 
 class Refusal(NamedTuple):
     """`code` is one of `contract.codes.ERRORS`; the rest as in `frames.Refused`. `because`: which limit said `slow_down`,
-    one of `state.SLOW_DOWNS`."""
+    or sent a post by REST to another node: one of `state.SLOW_DOWNS`."""
 
     code: str
     message: str

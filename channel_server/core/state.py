@@ -90,9 +90,9 @@ class State:
         self.ended: Counter[str] = Counter()
         """Connections that this side has ended, by close code name, for the metrics."""
         self.refused: Counter[str] = Counter()
-        """Refused sends by error code, likewise."""
+        """Refused sends and posts by REST, by error code, likewise."""
         self.slowed: Counter[str] = Counter()
-        """`slow_down` answers by limit (`SLOW_DOWNS`), likewise."""
+        """`slow_down` answers by limit (`SLOW_DOWNS`), likewise; for `log_late` also posts by REST, sent to another node."""
         self.crowded_out = 0
         """Connections ended to make room for those that speak, or because there was none."""
         self.cut_short = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +19,13 @@ from channel_server.loops import BATCH_BYTES, BATCH_RECORDS, bounded
 from channel_server.main import _what_was_lost
 from channel_server.metrics import NodeCollector
 from services.contract.envelope import digest_of
+from services.contract.events import MessagePosted, encode_event
 from services.contract.internal import AppendRequest
 from services.contract.notices import ReadMoved, encode_notice, notices_channel
 from services.eventlog.errors import LogRewritten
 from services.eventlog.records import LogRecord
 from services.runtime.process import Fatal
+from tests.stack.waiting import until
 from tests.unit.channel_server.fakes import channel_id, user_id
 from tests.unit.channel_server.world import WORKSPACE, World
 
@@ -53,13 +57,44 @@ def test_many_small_records_are_cut_too() -> None:
     ]
 
 
+def api_of(world: World) -> httpx.AsyncClient:
+    """To the internal API of the world's node."""
+    api = InternalApi("token", lambda: None)
+    api.node = world.node
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(api.app()),
+        base_url="http://node",
+        headers={"authorization": "Bearer token"},
+    )
+
+
+def message(world: World, id: str = "") -> bytes:
+    wanted = AppendRequest(
+        channel=channel_id(1),
+        sender=user_id(1),
+        id=id or world.id(),
+        event=msgspec.Raw(encode_event(MessagePosted(text="x"))),
+    )
+    return msgspec.json.encode(wanted)
+
+
+def counted(world: World, name: str) -> dict[str, float]:
+    """The samples of a metric of the node that are not 0, by their one label."""
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(world.node))
+    return {
+        next(iter(sample.labels.values())): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == f"lockstep_node_{name}_total" and sample.value
+    }
+
+
 async def test_a_notice_of_a_workspace_that_is_news_is_to_be_sent_again_and_nothing_stands_in_the_log() -> (
     None
 ):
     """Read markers of a workspace come straight from the web app, perhaps before the relay has told of it."""
     world = World()
-    api = InternalApi("token", lambda: None)
-    api.node = world.node
     wanted = AppendRequest(
         channel=notices_channel(WORKSPACE),
         sender=user_id(1),
@@ -68,15 +103,57 @@ async def test_a_notice_of_a_workspace_that_is_news_is_to_be_sent_again_and_noth
             encode_notice(ReadMoved(channel=channel_id(1), seq=1, head=1, user_ids=[user_id(1)]))
         ),
     )
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(api.app()),
-        base_url="http://node",
-        headers={"authorization": "Bearer token"},
-    ) as http:
+    async with api_of(world) as http:
         answer = await http.post("/internal/v1/events", content=msgspec.json.encode(wanted))
     assert (answer.status_code, answer.json()["code"]) == (503, "not_yet")
     assert answer.headers["retry-after"] == "1"
     assert world.log.appended == []
+    assert counted(world, "refused_sends") == {"not_yet": 1}
+
+
+def late(world: World) -> None:
+    world.clock.now += world.node.state.limits.late + 0.1
+
+
+def draining(world: World) -> None:
+    world.node.state.draining = True
+
+
+def full(world: World) -> None:
+    world.log.full = True
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "limits"),
+    [
+        (late, "draining", {"log_late": 1}),
+        (draining, "draining", {}),
+        (full, "slow_down", {"log_full": 1}),
+    ],
+)
+async def test_a_post_by_rest_that_is_refused_is_counted(
+    trouble: Callable[[World], None], code: str, limits: dict[str, float]
+) -> None:
+    world = World()
+    trouble(world)
+    async with api_of(world) as http:
+        answer = await http.post("/internal/v1/events", content=message(world))
+    assert answer.json()["code"] == code
+    assert world.log.appended == []
+    assert counted(world, "refused_sends") == {code: 1}
+    assert counted(world, "slow_downs") == limits
+
+
+async def test_a_post_by_rest_that_the_log_judges_is_counted_too() -> None:
+    world = World()
+    id = world.id()
+    world.append(channel_id(1), user_id(1), MessagePosted(text="another text"), id)
+    async with api_of(world) as http:
+        posting = asyncio.create_task(http.post("/internal/v1/events", content=message(world, id)))
+        await until(lambda: world.log.appended, every=0.001)
+        world.tail()
+        assert (await posting).json()["code"] == "id_reused"
+    assert counted(world, "refused_sends") == {"id_reused": 1}
 
 
 def test_every_metric_has_a_sentence_and_counts() -> None:
