@@ -53,7 +53,7 @@ async def page_of(
             badness = (
                 _waiting(session, now),
                 session.link.buffered(),
-                len(session.lag),
+                len(session.lag) + (session.notices is not None),
                 -session.number,
             )
             heapq.heappush(worst, (badness, session))
@@ -86,6 +86,7 @@ def describe(session: Session, node: Node) -> ConnectionInfo:
     def unix_ms(at: float) -> int:
         return wall - round((now - at) * 1000)
 
+    board = node.state.notices
     state = state_of(session, node)
     since = session.phase_since
     if state == "behind" and session.behind_since:
@@ -119,6 +120,8 @@ def describe(session: Session, node: Node) -> ConnectionInfo:
         lagging_channels=len(lags),
         lagging_events=sum(lag.events for lag in lags),
         lag=tuple(lags[:_NAMED_LAGS]),
+        notices=board.position(session) if session.stream else None,
+        lagging_notices=board.lacking(session) if session.stream else 0,
         buffered_bytes=session.link.buffered(),
         kernel_bytes=session.link.kernel_unsent(),
         oldest_unsent_seconds=round(max(_waiting(session, now), (wall - oldest_event) / 1000), 1),

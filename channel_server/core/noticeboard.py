@@ -177,6 +177,10 @@ class Noticeboard:
         """Up to where it has been shown its notices."""
         return self._head_of(subscriber.stream) if subscriber.notices is None else subscriber.notices
 
+    def lacking(self, subscriber: Subscriber) -> int:
+        """How many of its stream's numbers it has not been brought past, whomever they address."""
+        return max(self._head_of(subscriber.stream) - self.position(subscriber), 0)
+
     def publish(self, stream: str, told: Sequence[Told], screen: Screen) -> None:
         """Show the stream's next notices to those whom they address. They are in the ring already."""
         readers = self._readers.get(stream)

@@ -75,7 +75,11 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     remote                  address and port of its peer (a proxy's, where there is one)
     since                   when it came into this state
     lagging_channels, lagging_events    where it stands: channels in which it is behind, and events that it lacks there
-    lag                     at most five of those channels, the longest first
+    lag                     at most five of those channels, the longest first; `lagging_channels` says whether there are
+                            more. In every other channel of its person it has been shown everything, up to the head
+    notices                 the number in its workspace's notices up to which it has been shown its own; None before its
+                            `welcome`, and where the workspace is not known here yet
+    lagging_notices         numbers between that and the newest notice, whomever they address; 0: it is at the head
     buffered_bytes          written, and not taken by the kernel: bounded
     kernel_bytes            taken by the kernel, and not acknowledged by the client's: bounded by the socket's buffer
     oldest_unsent_seconds   age of the oldest thing that it has not been sent: bytes in its buffer, or an event
@@ -93,6 +97,8 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     lagging_channels: int
     lagging_events: int
     lag: tuple[ChannelLag, ...]
+    notices: int | None
+    lagging_notices: int
     buffered_bytes: int
     kernel_bytes: int
     oldest_unsent_seconds: float

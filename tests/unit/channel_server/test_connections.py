@@ -20,6 +20,7 @@ from channel_server.websocket import metrics as websocket_metrics
 from services.contract.codes import CLOSES
 from services.contract.events import MessagePosted
 from services.contract.internal import ConnectionInfo, ConnectionPage
+from services.contract.notices import AnnouncementPosted, MentionMade
 from tests.unit.channel_server.fakes import channel_id, user_id
 from tests.unit.channel_server.world import World
 
@@ -111,6 +112,39 @@ def test_the_worst_off_come_first_and_pages_hold_everybody_once() -> None:
     rest = [(-info.buffered_bytes, info.number) for info in seen[2:]]
     assert rest == sorted(rest)
     assert page(world, user=BOB) == ConnectionPage(items=(), total=0, next_cursor=None)
+
+
+def test_where_each_stands_in_the_notices_is_told_and_how_far_that_is_from_their_head() -> None:
+    world = made(high_water=10)
+    silent = world.client(ANN)
+    quick, slow = world.connected(ANN), world.connected(BOB, "ses_2")
+    for client in (quick, slow):
+        assert "notice" not in [frame["type"] for frame in client.frames]
+    slow.link.reads = False
+
+    def stands() -> dict[int, tuple[int | None, int, int]]:
+        return {
+            info.number: (info.notices, info.lagging_notices, info.lagging_channels)
+            for info in page(world).items
+        }
+
+    for number in range(5):
+        world.notice(AnnouncementPosted(text=str(number), all=True))
+    assert stands() == {
+        silent.session.number: (None, 0, 0),
+        quick.session.number: (5, 0, 0),
+        slow.session.number: (1, 4, 0),
+    }
+    assert page(world, limit=1).items[0].number == slow.session.number
+    world.notice(MentionMade(channel=ROOM, seq=1, user_ids=[ANN]))
+    assert stands()[slow.session.number] == (1, 5, 0), "whomever they address"
+    slow.link.reads, slow.link.unread = True, 0
+    world.node.drained(slow.session)
+    slow.hears()
+    assert stands()[slow.session.number] == (6, 0, 0)
+    ahead = world.connected(ANN, "ses_3", notices=9)
+    assert stands()[ahead.session.number] == (9, 0, 0), "another node was further on"
+    assert page(world, limit=1).items[0].number == ahead.session.number, "of equals, who is not at the head"
 
 
 # --- the crowd before the welcome -------------------------------------------------------------------------------------
