@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,9 @@ import psutil
 from deploy.local.ports import free_ports
 from deploy.settings import SERVICES
 from tests.faults.lab import Lab
+from tests.faults.load import Load
+from tests.faults.outcome import Outcome
+from tests.faults.told import Spell, spell
 from tests.stack.lockstep import Stack
 from tests.stack.proxy import Proxy, proxy
 from tests.stack.servers import kafka_broker
@@ -82,12 +85,14 @@ async def _junction(target_port: int, names: Iterable[str]) -> AsyncIterator[Jun
 class Wires:
     """The proxies of a stack.
 
+    web         between web_app and its clients
     clients     node -> between it and its clients
     internal    node -> between it and web_app
     kafka       process -> between it and the broker
     database    process -> between it and PostgreSQL
     """
 
+    web: Proxy
     clients: Mapping[str, Proxy]
     internal: Mapping[str, Proxy]
     kafka: Mapping[str, Proxy]
@@ -122,7 +127,9 @@ async def wired_stack(lab: Lab, environment: Mapping[str, str] | None = None) ->
         return [name for name in _KAFKA_USERS if stack.processes[name].running]
 
     stack = await lab.stack(kafka=kafka, environment=environment, prepare=connect)
-    wires = Wires(clients, internal, junction.links, database)
+    web = await lab.own(proxy("127.0.0.1", int(stack.web_url.rpartition(":")[2])))
+    stack.web_port = web.port
+    wires = Wires(web, clients, internal, junction.links, database)
     for name, link in wires.kafka.items():
         assert link.connections, f"no connection of {name} was recognised"
     return stack, wires
@@ -145,3 +152,23 @@ async def faulty(kind: str, wires: Iterable[Proxy]) -> AsyncIterator[None]:
         for wire in chosen:
             wire.delay = 0.0
             wire.resume()
+
+
+async def break_and_mend(
+    lab: Lab,
+    load: Load,
+    outcome: Outcome,
+    spells: list[Spell],
+    wires: Sequence[Proxy],
+    kind: str,
+    hold: float,
+    served_again: Callable[[], Awaitable[float]] | None = None,
+) -> None:
+    """One fault of `hold` to one and a half times as many seconds, under load, until everybody is served again.
+
+    `served_again`: waits for whom the fault concerns (default: the people of the load); gives how long it took, seconds.
+    """
+    with spell(spells), load.during(kind):
+        async with faulty(kind, wires):
+            await asyncio.sleep(lab.rng.uniform(hold, hold * 1.5))
+        outcome.recovery_s.append(await (served_again or load.served_again)())

@@ -35,7 +35,10 @@ CHEAP = {
 
 @dataclass
 class Stack:
-    """`processes` by name: web_app, node-1, node-2, persister, relay, checkpointer; also `kafka` and `postgres`."""
+    """`processes` by name: web_app, node-1, node-2, persister, relay, checkpointer; also `kafka` and `postgres`.
+
+    `web_port`: where clients are told to find web_app, when that is not its own port (a proxy's).
+    """
 
     folder: Path
     site: Site
@@ -45,11 +48,12 @@ class Stack:
     secrets_dir: Path
     extra: Mapping[str, str] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
+    web_port: int | None = None
 
     @property
     def web_url(self) -> str:
         """http://127.0.0.1:PORT of web_app."""
-        return f"http://127.0.0.1:{self._port('web_app', 0)}"
+        return f"http://127.0.0.1:{self.web_port or self._port('web_app', 0)}"
 
     def websocket_url(self, node: str = "node-1") -> str:
         return f"ws://127.0.0.1:{self._port(node, 0)}/v1/websocket"

@@ -10,6 +10,7 @@ from tests.faults.scenarios import (  # noqa: F401 - for their registration
     late_clients,
     log_lost,
     network,
+    network_web,
     node_killed,
     signing_keys,
     upgrade,

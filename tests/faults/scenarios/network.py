@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 import psutil
 
-from client import Ack, ApiError, Unreachable
+from client import ApiError, Unreachable
 from deploy.local.ports import free_ports
-from services.contract.codes import ERRORS
-from services.contract.ids import new_event_id
 from tests.faults.lab import Lab, scenario
 from tests.faults.load import Load
 from tests.faults.measure import metrics
 from tests.faults.outcome import Outcome, milliseconds, percentile
 from tests.faults.swarm import Viewer
 from tests.faults.told import Spell, recorded, spell, told
-from tests.faults.wires import FAULTS, Wires, faulty, wired_stack
-from tests.stack.crowd import Person
-from tests.stack.proxy import Proxy
+from tests.faults.wires import FAULTS, Wires, break_and_mend, wired_stack
 from tests.stack.servers import kafka_broker
 from tests.stack.waiting import until
 from tests.system.eventlog.stalling import produce_staller
@@ -57,22 +50,6 @@ class _Probe:
         return page.head >= ack.seq
 
 
-async def _break_and_mend(
-    lab: Lab,
-    load: Load,
-    outcome: Outcome,
-    spells: list[Spell],
-    wires: Sequence[Proxy],
-    kind: str,
-    hold: float,
-) -> None:
-    """One fault, under load, until everybody is served again."""
-    with spell(spells), load.during(kind):
-        async with faulty(kind, wires):
-            await asyncio.sleep(lab.rng.uniform(hold, hold * 1.5))
-        outcome.recovery_s.append(await load.served_again())
-
-
 def _busier(load: Load, wires: Wires) -> str:
     """The node with more of the crowd: whoever was hurt has left the other one."""
     at = Counter(person.node for person in load.crowd.people)
@@ -99,98 +76,13 @@ async def network_clients(lab: Lab) -> Outcome:
         for kind in (*FAULTS, *FAULTS):
             faults += 1
             wire = wires.clients[_busier(load, wires)]
-            await _break_and_mend(lab, load, outcome, spells, [wire], kind, 6.0)
+            await break_and_mend(lab, load, outcome, spells, [wire], kind, 6.0)
         await load.judged(outcome, messages=500)
         seen = told(load, spells)
         seen.must_be_retryable()
     outcome.did = f"{faults} faults of 6 to 9 s"
     outcome.facts["clients were told"] = seen.words()
     outcome.facts["p50 / longest wait"] = _waits(load, FAULTS)
-    return outcome
-
-
-@dataclass
-class _ByRest:
-    """Waits for the answer (seconds), and the codes of refusals that the client's own patience did not outlast."""
-
-    waits: list[float] = field(default_factory=list)
-    refusals: Counter[str] = field(default_factory=Counter)
-
-
-@contextlib.asynccontextmanager
-async def _posting_by_rest(
-    load: Load, people: Sequence[Person], rng: random.Random
-) -> AsyncIterator[_ByRest]:
-    """These people post by REST too, each message under its id until it is taken; counts the codes of refusals."""
-    stop = asyncio.Event()
-    told = _ByRest()
-
-    async def post(person: Person, own: random.Random) -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            begun = time.monotonic()
-            channel, text, id = own.choice(load.crowd.channels), f"{number} by REST", new_event_id()
-            person.recorder.write("sent", channel=channel, id=id, text=text, attempt=1, via="rest")
-            while True:
-                try:
-                    posted = await person.rest.post_message(channel, text, client_msg_id=id)
-                    break
-                except ApiError as error:
-                    told.refusals[error.code] += 1
-                    if not ERRORS[error.code].retry:
-                        raise
-            told.waits.append(time.monotonic() - begun)
-            ack = Ack(
-                epoch=posted.epoch,
-                channel=channel,
-                id=id,
-                seq=posted.seq,
-                at=posted.at,
-                duplicate=posted.duplicate,
-            )
-            person.recorder.acked(ack, "rest")
-            load.crowd.acks.append(ack)
-            await asyncio.sleep(own.uniform(0.05, 0.2))
-
-    async with asyncio.TaskGroup() as group:
-        for person in people:
-            group.create_task(post(person, random.Random(rng.random())))
-        try:
-            yield told
-        finally:
-            stop.set()
-
-
-@scenario(
-    "network-web-node",
-    "between web_app and the nodes, messages posted by REST: cut, cut one way, 300 ms; one node, then both",
-    limit_s=300.0,
-)
-async def network_web_node(lab: Lab) -> Outcome:
-    stack, wires = await wired_stack(lab)
-    outcome = Outcome("")
-    spells: list[Spell] = []
-    faults = 0
-    async with lab.load(stack, people=8, channels=3, pause=(0.05, 0.2)) as load:
-        async with _posting_by_rest(load, load.crowd.people[:4], lab.rng) as by_rest:
-            await load.acked(50)
-            for nodes in (("node-1",), ("node-1", "node-2")):
-                for kind in FAULTS:
-                    faults += 1
-                    chosen = [wires.internal[node] for node in nodes]
-                    await _break_and_mend(lab, load, outcome, spells, chosen, kind, 4.0)
-        await load.judged(outcome, messages=300)
-        # People on the WebSocket noticed nothing of it.
-        seen = told(load, spells)
-        assert not seen.closed, seen.closed
-    outcome.did = f"{faults} faults of 4 to 6 s"
-    p50, longest = percentile(by_rest.waits, 0.5), max(by_rest.waits)
-    outcome.facts["by REST"] = (
-        f"{len(by_rest.waits)} posted, p50 / longest {milliseconds(p50)} / {milliseconds(longest)},"
-        f" refused after the client's patience: {dict(by_rest.refusals)}"
-    )
-    outcome.facts["clients were told"] = seen.words()
     return outcome
 
 
@@ -211,12 +103,12 @@ async def network_kafka(lab: Lab) -> Outcome:
         for kind in (*FAULTS, *FAULTS):
             faults += 1
             wire = wires.kafka[_busier(load, wires)]
-            await _break_and_mend(lab, load, outcome, spells, [wire], kind, 5.0)
+            await break_and_mend(lab, load, outcome, spells, [wire], kind, 5.0)
         outcome.facts["a node's wire: p50 / longest wait"] = _waits(load, FAULTS)
         for kind in FAULTS:
             faults += 1
             chosen = [wires.kafka[name] for name in workers]
-            await _break_and_mend(lab, load, outcome, spells, chosen, kind, 5.0)
+            await break_and_mend(lab, load, outcome, spells, chosen, kind, 5.0)
             outcome.recovery_s[-1] += await probe.works_again()
         await load.judged(outcome, messages=400)
         seen = told(load, spells)
@@ -247,7 +139,7 @@ async def network_database(lab: Lab) -> Outcome:
                 faults += 1
                 chosen = [wires.database[name] for name in names]
                 before = len(load.waits)
-                await _break_and_mend(lab, load, outcome, spells, chosen, kind, 5.0)
+                await break_and_mend(lab, load, outcome, spells, chosen, kind, 5.0)
                 assert len(load.waits) > before, "nobody could talk without the database"
                 outcome.recovery_s[-1] = await probe.works_again()
         await load.judged(outcome, messages=400)
