@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
 from channel_server.connections import page_of
+from channel_server.core import company, noticeboard, presence, redaction, registry, state, typing
 from channel_server.core.limits import Limits
 from channel_server.core.state import SLOW_DOWNS
 from channel_server.metrics import NodeCollector
 from channel_server.settings import ChannelServerSettings
+from channel_server.websocket import addresses, sockets
 from channel_server.websocket import metrics as websocket_metrics
 from services.contract.codes import CLOSES
 from services.contract.events import MessagePosted
@@ -305,15 +308,49 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
         assert f"`{field.default:g}" in row or f"`{field.default}" in row, row
 
 
-def test_every_metric_of_a_decision_exists() -> None:
-    table = OPERATIONS[
-        OPERATIONS.index("### Who is slow") : OPERATIONS.index("`GET /internal/v1/connections`")
-    ]
-    named = {f"lockstep_{name}" for name in re.findall(r"`((?:node|websocket)_\w+)", table)}
-    world = made()
+def fixed_values() -> dict[str, float]:
+    """The table's values by name."""
+    section = OPERATIONS.split("### Fixed values", 1)[1].split("\n## ", 1)[0]
+    return {
+        name: float(value) for name, value in re.findall(r"^\| `(\w+\.\w+)` \| `([\d.]+)` \|", section, re.M)
+    }
+
+
+def fixed_in_the_code() -> dict[str, float]:
+    """What no setting can change: of the limits, and the named numbers of the modules that have a policy."""
+    fields = ChannelServerSettings.model_fields.items()
+    other = {name: field.default * 2 for name, field in fields if isinstance(field.default, int | float)}
+    settings = ChannelServerSettings(node_name="n", secrets_dir="/nowhere", **other)  # type: ignore[arg-type]
+    doubled = settings.limits()._asdict()
+    values = {f"limits.{name}": value for name, value in Limits()._asdict().items() if doubled[name] == value}
+    for module in (typing, presence, company, registry, state, noticeboard, redaction, sockets, addresses):
+        for name in re.findall(r"^([A-Z]\w+)(?:: Final)? = ", inspect.getsource(module), re.MULTILINE):
+            value = getattr(module, name)
+            if isinstance(value, int | float):
+                values[f"{module.__name__.rpartition('.')[2]}.{name}"] = value
+    return values
+
+
+def test_every_fixed_value_is_documented_as_it_is() -> None:
+    assert fixed_values() == fixed_in_the_code()
+
+
+def existing_metrics() -> str:
+    """All that a node tells when it is asked."""
     registry = CollectorRegistry()
-    registry.register(NodeCollector(world.node))
+    registry.register(NodeCollector(made().node))
     assert websocket_metrics.REFUSED  # registered with the library, by being there
-    here = generate_latest(registry).decode() + generate_latest().decode()
+    return generate_latest(registry).decode() + generate_latest().decode()
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [("### Who is slow", "`GET /internal/v1/connections`"), ("### Fixed values", "## Kafka")],
+    ids=["decisions", "fixed values"],
+)
+def test_every_metric_of_a_table_exists(begin: str, end: str) -> None:
+    table = OPERATIONS[OPERATIONS.index(begin) : OPERATIONS.index(end)]
+    named = {f"lockstep_{name}" for name in re.findall(r"`((?:node|websocket)_\w+)", table)}
+    here = existing_metrics()
     assert len(named) > 15
     assert not [name for name in named if f"# TYPE {name} " not in here]
