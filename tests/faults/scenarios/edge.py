@@ -19,6 +19,7 @@ from tests.faults.load import Load
 from tests.faults.measure import MIB, metrics, watching_memory
 from tests.faults.outcome import Outcome, milliseconds, percentile
 from tests.faults.swarm import Viewer
+from tests.faults.told import Spell, spell, told
 from tests.stack.lockstep import Stack
 from tests.stack.waiting import until
 
@@ -28,10 +29,10 @@ _REFUSED: Final = "lockstep_websocket_refused_total"
 
 
 class _Peaks:
-    """The highest values seen of some of a node's metrics, and of its descriptors."""
+    """The highest values seen of some of a node's metrics, of its descriptors, and of how long it took to say so."""
 
     def __init__(self, stack: Stack, *names: str) -> None:
-        self.seen: dict[str, float] = dict.fromkeys((*names, "descriptors"), 0.0)
+        self.seen: dict[str, float] = dict.fromkeys((*names, "descriptors", "answer"), 0.0)
         self._stack = stack
 
     @contextlib.asynccontextmanager
@@ -46,7 +47,9 @@ class _Peaks:
     async def _watch(self) -> None:
         node = psutil.Process(self._stack.processes["node-1"].pid)
         while True:
-            now = {**await metrics(self._stack, "node-1"), "descriptors": float(node.num_fds())}
+            begun = time.monotonic()
+            now = await metrics(self._stack, "node-1")
+            now |= {"answer": time.monotonic() - begun, "descriptors": float(node.num_fds())}
             for name in self.seen:
                 self.seen[name] = max(self.seen[name], now.get(name, 0.0))
             await asyncio.sleep(0.5)
@@ -86,21 +89,29 @@ async def _refusals(stack: Stack) -> dict[str, int]:
 
 @scenario(
     "idle-crowd",
-    "10,000 connections that never become clients, slow handshakes and header floods among them, while people talk",
+    "10,000 WebSockets that never say a word, 5,000 slow handshakes and header floods beside them, while people talk",
     limit_s=300.0,
 )
 async def idle_crowd(lab: Lab) -> Outcome:
-    total, seconds = lab.times(10_000, 1_000), float(lab.times(40, 10))
-    bound = total // 5
-    needed = total + bound + 1_000
+    """How many came is one figure (each completed its handshake, and comes back when it is sent away), how many of them the
+    node keeps at once is another: no more than its limits say. Nobody who was in is closed or crowded out.
+
+    The crowd lives in a process of its own. In that of the load it held up the load's event loop, on a busy machine for 1.7 s
+    at a time: the acknowledgement of a message that the log had taken after 30 ms was read when the loop went on. A wait of
+    12 s was measured like that, and never since; people who are in wait for none of the crowd's limits.
+    """
+    upgraded, seconds = lab.times(10_000, 1_000), float(lab.times(40, 10))
+    bound = upgraded // 5
+    counts: Mapping[str, int] = {
+        "silent": upgraded * 3 // 10,
+        "dripping": upgraded // 10,
+        "upgraded": upgraded,
+        "flooding": upgraded // 10,
+    }
+    total = sum(counts.values())
+    needed = total + 1_000
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < needed:
         raise Skip(f"needs {needed:,} open files (ulimit -n)")
-    counts: Mapping[str, int] = {
-        "silent": total * 3 // 10,
-        "dripping": total // 10,
-        "upgraded": total // 2,
-        "flooding": total // 10,
-    }
     environment = {
         "LOCKSTEP_MAX_HANDSHAKES": str(bound),
         "LOCKSTEP_MAX_UNADMITTED": str(bound),
@@ -109,24 +120,26 @@ async def idle_crowd(lab: Lab) -> Outcome:
     stack = await lab.stack(services=_ONE_NODE, environment=environment)
     node = stack.websocket_url("node-1")
     outcome = Outcome(
-        f"{total:,} idle connections for {seconds:g} s, each back a second after it is sent away"
+        f"{upgraded:,} silent WebSockets and {total - upgraded:,} others for {seconds:g} s, each back a second after it"
+        " is sent away"
     )
     peaks = _Peaks(stack, "lockstep_websocket_handshakes", "lockstep_node_unadmitted_connections")
+    spells: list[Spell] = []
     async with lab.load(stack, people=8, channels=4, pause=(0.1, 0.3)) as load:
         with load.during("quiet"):
             await load.served_again()
             before, _ = await _arrivals(load, node, seconds / 4, lab.rng)
         sessions = (await metrics(stack, "node-1"))["lockstep_node_sessions"]
-        with load.during("crowd"):
+        with spell(spells), load.during("crowd"):
             async with (
                 watching_memory(stack, "node-1") as memory,
                 peaks.watching(),
                 idling(node, counts, random.Random(lab.rng.random())) as idlers,
             ):
                 await until(
-                    lambda: idlers.connected >= total // 4 and len(idlers.sent_away) == 4,
+                    lambda: idlers.upgraded == upgraded and len(idlers.sent_away) == len(counts),
                     120.0,
-                    what="the crowd is there, and was sent away in every kind",
+                    what="every one of the crowd was there, and some were sent away in every kind",
                 )
                 during, again = await _arrivals(load, node, seconds, lab.rng)
                 outcome.recovery_s.append(await load.served_again())
@@ -138,6 +151,8 @@ async def idle_crowd(lab: Lab) -> Outcome:
         refused = await _refusals(stack)
         measured = await metrics(stack, "node-1")
         await load.judged(outcome, messages=50)
+        seen = told(load, spells)
+        assert not seen.closed, f"somebody who was in was hurt: {seen.words()}"
         assert measured["lockstep_node_crowded_out_total"] > 0, "nobody had to give way"
         # The beat reads the gauge once a second, and what is being ended at that moment still counts.
         for name in ("lockstep_websocket_handshakes", "lockstep_node_unadmitted_connections"):
@@ -146,10 +161,11 @@ async def idle_crowd(lab: Lab) -> Outcome:
         assert peaks.seen["descriptors"] <= descriptors, f"{peaks.seen['descriptors']:.0f} descriptors"
         assert memory.growth < 250 * MIB, f"memory grew by {memory.growth / MIB:.0f} MiB"
         outcome.facts = {
-            "connected at once at most": idlers.most,
+            "WebSockets made": f"{idlers.upgraded:,}, their handshakes {idlers.answers['101']:,}",
+            "of the crowd connected at once at most": idlers.most,
             "sent away": dict(idlers.sent_away),
             "in the handshake at most": int(peaks.seen["lockstep_websocket_handshakes"]),
-            "without a welcome at most": int(peaks.seen["lockstep_node_unadmitted_connections"]),
+            "kept without a welcome at most": int(peaks.seen["lockstep_node_unadmitted_connections"]),
             "descriptors at most": int(peaks.seen["descriptors"]),
             "crowded out": int(measured["lockstep_node_crowded_out_total"]),
             "refused": refused,
@@ -158,8 +174,16 @@ async def idle_crowd(lab: Lab) -> Outcome:
             "with": milliseconds(percentile(during, 0.5)),
             "longest": milliseconds(max(during)),
             "newcomers, tries again": f"{len(during)}, {again}",
-            "ack p99 without": milliseconds(load.p(0.99, "quiet")),
-            "ack p99 with": milliseconds(load.p(0.99, "crowd")),
+            "the node's own page took at most": milliseconds(peaks.seen["answer"]),
+            "clients were told": seen.words(),
+            **{
+                f"ack {name} without / with": f"{milliseconds(quiet)} / {milliseconds(crowd)}"
+                for name, quiet, crowd in (
+                    ("p50", load.p(0.5, "quiet"), load.p(0.5, "crowd")),
+                    ("p99", load.p(0.99, "quiet"), load.p(0.99, "crowd")),
+                    ("longest", load.longest("quiet"), load.longest("crowd")),
+                )
+            },
         }
     return outcome
 
