@@ -73,10 +73,10 @@ check: ## format, lint, types, import directions, compose.yaml
 
 audit: ## compare what is pinned with the published advisories (needs a network that reaches them; fails without)
 	@deploy/environment.sh dev
-	@for part in runtime dev bench; do \
-	    echo "requirements/$$part.txt:"; \
+	@for pinned in requirements/*.txt; do \
+	    echo "$$pinned:"; \
 	    $(VENV)/uv tool run --quiet pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
-	        --requirement requirements/$$part.txt; \
+	        --requirement $$pinned; \
 	done
 
 dev: ## everything for working on Lockstep: all packages, Java and Kafka's jars
