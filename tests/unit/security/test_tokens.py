@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.contract.tokens import Claims, InvalidToken, UnknownKey, verify_token
 from tests.unit.security.forged import Real, forged, strangely_named
@@ -16,6 +16,10 @@ KEYS = {"key-1": REAL.key.public_key()}
 GOOD = REAL.signed()
 FORGED = forged(REAL)
 STRANGE = strangely_named(REAL)
+BASE64 = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+CHARACTERS = {*BASE64, *"+/.=~ \x00é"}
+SAME_END = {each for each in BASE64 if BASE64.index(each) // 16 == BASE64.index(GOOD[-1]) // 16}
+"""With the two bits in which a signature ends."""
 
 
 def test_the_real_one_is_taken() -> None:
@@ -36,15 +40,15 @@ def test_the_name_of_a_key_leads_nowhere_else(name: str) -> None:
         verify_token(STRANGE[name], "access", KEYS, now=NOW)
 
 
-@given(st.integers(0, len(GOOD) - 1), st.sampled_from("ABCdefXYZ0189-_.=\x00é"))
-def test_no_character_of_a_token_can_be_changed(place: int, character: str) -> None:
-    """Base64 of 64 bytes ends in four bits that mean nothing: only those may differ."""
-    changed = GOOD[:place] + character + GOOD[place + 1 :]
-    if changed == GOOD:
-        return
-    try:
-        claims = verify_token(changed, "access", KEYS, now=NOW)
-    except InvalidToken:
-        return
-    assert place == len(GOOD) - 1
-    assert claims == REAL.claims
+def test_no_character_of_a_token_can_be_changed() -> None:
+    """Each, to every other one. Base64 of 64 bytes ends in four bits that mean nothing: only those may differ."""
+    taken = set()
+    for place, own in enumerate(GOOD):
+        for character in CHARACTERS - {own}:
+            try:
+                claims = verify_token(GOOD[:place] + character + GOOD[place + 1 :], "access", KEYS, now=NOW)
+            except InvalidToken:
+                continue
+            assert claims == REAL.claims
+            taken.add((place, character))
+    assert taken <= {(len(GOOD) - 1, each) for each in SAME_END}
