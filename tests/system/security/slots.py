@@ -27,7 +27,8 @@ class NotUnderstood(AssertionError):
 class Operation:
     """`ids`: the prefix (`ch`, `usr`, ...) of each place that takes an id. `example`: the body, but for ids.
 
-    `required`: what the query must hold besides ids.
+    `fields`: all that a body may hold, also what the example leaves out. `required`: what the query must hold besides
+    ids.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Operation:
     public: bool
     ids: Mapping[Place, str]
     example: dict[str, Any] | None
+    fields: tuple[str, ...]
     required: Mapping[str, str]
 
     def request(self, values: Mapping[Place, str]) -> tuple[str, dict[str, str], dict[str, Any] | None]:
@@ -83,17 +85,18 @@ def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[
         elif parameter["in"] == "query" and parameter.get("required"):
             required[parameter["name"]] = "1"
     example: dict[str, Any] | None = None
+    fields: tuple[str, ...] = ()
     content = operation.get("requestBody", {}).get("content", {})
     if content:
         schema = _resolved(content["application/json"]["schema"], schemas)
-        example = dict(schema["examples"][0])
+        example, fields = dict(schema["examples"][0]), tuple(schema["properties"])
         for name, field in schema["properties"].items():
             for place, prefix in _ids_of(("body", name), field, schemas):
                 ids[place] = prefix
         if "client_msg_id" in example:
             example["client_msg_id"] = new_event_id()
     public = not operation.get("security", ())
-    return Operation(operation["operationId"], method.upper(), path, public, ids, example, required)
+    return Operation(operation["operationId"], method.upper(), path, public, ids, example, fields, required)
 
 
 def _ids_of(place: Place, field: dict[str, Any], schemas: dict[str, Any]) -> Iterator[tuple[Place, str]]:

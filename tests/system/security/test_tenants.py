@@ -6,10 +6,7 @@ and mixed with one's own. The answer must be a refusal, must tell nothing, and w
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -18,11 +15,10 @@ import pytest
 
 from services.contract.ids import new_event_id
 from services.contract.tokens import Claims
+from tests.system.security.sides import SECRET_NAME, Side, everything_of, side, well_asked
 from tests.system.security.slots import Operation, fillings, operations
 from tests.system.web_app.conftest import Web
-from tests.system.web_app.people import Person, join, ok, refused, sign_up, unique
-from tests.system.web_app.records import store_messages
-from web_app.messages.states import permalink
+from tests.system.web_app.people import Person, join, ok, refused, unique
 
 # These ask for no access token: what they trust is a password or a random token of 256 bits (test_auth, test_users).
 PUBLIC: Final = {"sign_up", "log_in", "refresh_tokens", "accept_invite"}
@@ -30,79 +26,8 @@ PUBLIC: Final = {"sign_up", "log_in", "refresh_tokens", "accept_invite"}
 OPERATIONS: Final = operations()
 # These take no id, so there is nothing of others to name: that each shows and does only one's own is tested below.
 WITHOUT_IDS: Final = {name for name, each in OPERATIONS.items() if not each.ids and not each.public}
+WRITING: Final = sorted(name for name in WITHOUT_IDS if OPERATIONS[name].method != "GET")
 GENERATED: Final = sorted(set(OPERATIONS) - WITHOUT_IDS - PUBLIC)
-
-SECRET_NAME: Final = "kept from strangers"
-
-
-@dataclass
-class Side:
-    """A workspace: its people, and by kind the ids that outsiders will name."""
-
-    owner: Person
-    member: Person
-    ids: dict[str, list[str]]
-    words: list[str]
-
-    def reveals(self, answer: httpx.Response, asked: Iterable[str]) -> list[str]:
-        """What an answer says of this workspace beyond what was asked with."""
-        known = set(asked)
-        return [
-            word
-            for words in (*self.ids.values(), self.words)
-            for word in words
-            if word not in known and word in answer.text
-        ]
-
-
-async def side(web: Web, sql: asyncpg.Connection) -> Side:
-    owner = await sign_up(web.http)
-    member, third = await asyncio.gather(join(owner), join(owner))
-    name = unique(SECRET_NAME)
-    public = await owner.new_channel("public", name)
-    private = await owner.new_channel("private", f"{name}!")
-    direct = ok(await owner.post("/v1/channels/direct", {"user_ids": [member.id]}), 201)["channel"]["id"]
-    group = ok(await owner.post("/v1/channels/direct", {"user_ids": [member.id, third.id]}), 201)["channel"][
-        "id"
-    ]
-    for channel in (public, private):
-        await owner.add(channel, member)
-    for channel in (public, private, direct, group):
-        await store_messages(sql, channel, owner.id, 3)
-    invited = ok(
-        await owner.post("/v1/invites", {"email": f"{unique('guest')}@example.com", "role": "guest"}), 201
-    )
-    handle = unique("kept-from-strangers")
-    group_body = {"handle": handle, "name": name, "user_ids": [member.id]}
-    user_group = ok(await owner.post("/v1/groups", group_body), 201)["group"]["id"]
-    later = {"text": name, "send_at": round(time.time() * 1000) + 86_400_000}
-    scheduled = ok(await owner.post(f"/v1/channels/{private}/scheduled", later), 201)["id"]
-    ids = {
-        "grp": [user_group],
-        "sch": [scheduled],
-        "p": [permalink(private, 1)],
-        "ch": [public, private, direct, group],
-        "usr": [owner.id, member.id],
-        "ses": [owner.session_id, member.session_id],
-        "inv": [invited["invite"]["id"]],
-        "ws": [ok(await owner.get("/v1/me"))["workspace"]["id"]],
-    }
-    return Side(owner, member, ids, [name, handle, owner.workspace_slug, invited["invite"]["email"]])
-
-
-async def everything_of(sql: asyncpg.Connection, ids: Iterable[str]) -> dict[str, list[str]]:
-    """All rows of all tables that name one of these ids, also those that say what is to be published."""
-    named = [f"%{each}%" for each in ids]
-    tables = await sql.fetch("select tablename from pg_tables where schemaname = 'public' order by 1")
-    return {
-        table: [
-            row[0]
-            for row in await sql.fetch(
-                f'select t::text from "{table}" t where t::text like any($1) order by 1', named
-            )
-        ]
-        for (table,) in tables
-    }
 
 
 def test_every_operation_is_generated_or_listed() -> None:
@@ -111,6 +36,7 @@ def test_every_operation_is_generated_or_listed() -> None:
     assert set(named) <= set(GENERATED), "what an address names is an id of a known kind"
     assert len(GENERATED) >= 30
     assert len(WITHOUT_IDS) >= 20
+    assert len(WRITING) >= 10
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +140,39 @@ async def test_lists_show_ones_own_workspace_only(ours: Side, theirs: Side, oper
         assert answer.status_code in (200, 422), answer.text
         if start is None:
             assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+async def short_lived(web: Web, sql: asyncpg.Connection) -> Side:
+    """A workspace to do everything to. Its member is an owner too, so that either may leave it."""
+    made = await side(web, sql)
+    ok(await made.owner.ask("PATCH", f"/v1/users/{made.member.id}", {"role": "owner"}))
+    return made
+
+
+@pytest.mark.parametrize("operation", WRITING)
+async def test_what_names_nothing_is_done_to_ones_own_workspace_only(
+    sql: asyncpg.Connection, short_lived: Side, theirs: Side, operation: str
+) -> None:
+    """By its owner, and it is done."""
+    wanted = OPERATIONS[operation]
+    before = await everything_of(sql, theirs.everything)
+    path, query, body = await well_asked(short_lived, wanted)
+    answer = await short_lived.owner.ask(wanted.method, path, body, **query)
+    assert answer.is_success, answer.text
+    assert theirs.reveals(answer, []) == [], answer.text
+    assert await everything_of(sql, theirs.everything) == before
+
+
+async def test_a_workspace_is_not_deleted_by_another_ones_slug(
+    sql: asyncpg.Connection, short_lived: Side, theirs: Side
+) -> None:
+    both = [*short_lived.everything, *theirs.everything]
+    before = await everything_of(sql, both)
+    answer = await short_lived.owner.post("/v1/workspace/delete", {"slug": theirs.owner.workspace_slug})
+    refused(answer, "conflict")
+    assert theirs.reveals(answer, [theirs.owner.workspace_slug]) == [], answer.text
+    assert await everything_of(sql, both) == before
 
 
 async def test_the_channel_list_shows_no_channel_that_is_hidden(
