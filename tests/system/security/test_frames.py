@@ -18,16 +18,24 @@ import msgspec
 import pytest
 from msgspec.inspect import CollectionType, DictType, StrType, StructType, Type, UnionType, type_info
 
+from channel_server.core import presence, typing
 from services.contract.examples import CLIENT_FRAMES
 from services.contract.frames import ClientFrame
 from services.contract.ids import new_entity_id, new_event_id
 from tests.stack.lockstep import Stack
+from tests.stack.waiting import until
 from tests.system.channel_server.cell import Client
 from tests.system.security.visitors import welcomed
 from tests.system.web_app.people import Person, join, ok, sign_up, unique
 
 # These name nothing of anybody's.
 WITHOUT_IDS: Final = {"activity", "away", "ping"}
+
+ATTACKERS: Final = ("stranger", "outsider", "admin", "removed", "guest")
+COLLEAGUES: Final = {"outsider", "admin", "removed"}
+"""They may know who is there of their workspace; a guest only of those with whom they share a channel."""
+
+SHOWN_WITHIN_S: Final = 1.5 * max(presence.SHOW_EVERY, typing.SHOW_EVERY)
 
 Path = tuple[str | int, ...]
 KEY: Final = "<key>"
@@ -101,8 +109,8 @@ async def http(fortress: Stack) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture(scope="module")
 async def scene(fortress: Stack, http: httpx.AsyncClient) -> AsyncIterator[Scene]:
     owner, stranger = await sign_up(http), await sign_up(http)
-    member, outsider, removed, admin = [
-        await join(owner, role) for role in ("member", "member", "member", "admin")
+    member, outsider, removed, admin, guest = [
+        await join(owner, role) for role in ("member", "member", "member", "admin", "guest")
     ]
     hidden = {"private": await owner.new_channel("private"), "public": await owner.new_channel("public")}
     for channel in hidden.values():
@@ -117,10 +125,10 @@ async def scene(fortress: Stack, http: httpx.AsyncClient) -> AsyncIterator[Scene
             answer = await owner.ask("DELETE", f"/v1/channels/{channel}/members/{removed.id}")
             assert answer.is_success, answer.text
     attackers = {}
-    for who, person in (
-        ("stranger", stranger), ("outsider", outsider), ("admin", admin), ("removed", removed),
-    ):  # fmt: skip
-        attackers[who] = person, await person.new_channel("private")
+    for who, person in zip(ATTACKERS, (stranger, outsider, admin, removed, guest), strict=True):
+        maker = outsider if person is guest else person
+        attackers[who] = person, await maker.new_channel("private")
+    await outsider.add(attackers["guest"][1], guest)
     await fortress.told()
     inside = await welcomed(fortress, owner)
     for channel in hidden.values():  # what was done to them so far has come once something later has
@@ -150,33 +158,33 @@ def told(client: Client, channel: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("who", ["stranger", "outsider", "admin", "removed"])
+@pytest.mark.parametrize("who", ATTACKERS)
 @pytest.mark.parametrize(("kind", "at", "prefix"), ATTACKS)
 async def test_no_frame_reaches_a_channel_of_others(
     fortress: Stack, scene: Scene, kind: type, at: Path, prefix: str, who: str
 ) -> None:
     person, own = scene.attackers[who]
     assert prefix in scene.ids, f"no id of the kind {prefix!r} is at hand"
-    example = EXAMPLES[kind]
-    for channel_kind, channel in scene.hidden.items():
-        if who == "removed" and channel_kind in ("direct", "group"):
-            continue
-        for value in [channel] if prefix == "ch" else scene.ids[prefix]:
-            frame = put(example, at, value)
-            if "id" in frame:
-                frame["id"] = new_event_id()
-            if frame["type"] == "connect":
-                views = [{"epoch": 1, "channels": {value: last}} for last in POSITIONS]
-                clients = await asyncio.gather(*(welcomed(fortress, person, resume=view) for view in views))
-            else:
-                clients = [await welcomed(fortress, person)]
-                if "id" not in frame:
-                    await clients[0].socket.send(json.dumps(frame))
-            await _nothing_comes(scene, clients, channel, own, frame)
+    hidden = [
+        channel for of, channel in scene.hidden.items() if who != "removed" or of in ("private", "public")
+    ]
+    targets = [(each, each) for each in hidden]
+    if prefix != "ch":
+        targets = [(hidden[0], each) for each in scene.ids[prefix]]
+    for channel, value in targets:
+        frame = put(EXAMPLES[kind], at, value)
+        if "id" in frame:
+            frame["id"] = new_event_id()
+        if frame["type"] == "connect":
+            views = [{"epoch": 1, "channels": {value: last}} for last in POSITIONS]
+            clients = await asyncio.gather(*(welcomed(fortress, person, resume=view) for view in views))
+        else:
+            clients = [await welcomed(fortress, person)]
+        await _nothing_comes(scene, clients, channel, own, frame, who)
 
 
 async def _nothing_comes(
-    scene: Scene, clients: list[Client], channel: str, own: str, frame: dict[str, Any]
+    scene: Scene, clients: list[Client], channel: str, own: str, frame: dict[str, Any], who: str
 ) -> None:
     """What is said there afterwards does not come, what is said in the attacker's own channel does."""
     before = len(scene.inside.by_type("event", channel=channel))
@@ -187,6 +195,12 @@ async def _nothing_comes(
         elif "id" in frame:
             answer = await clients[0].ask(json.dumps(frame), frame["id"])
             assert answer["code"] == "not_a_member"
+        elif frame["type"] == "watch":
+            await _watches_colleagues_alone(scene, clients[0], frame, who)
+        elif frame["type"] == "typing":
+            await _types_at_home_alone(scene, clients[0], own, frame, who)
+        else:
+            pytest.fail(f"what {frame['type']} does where it is allowed must be taught")
         said = await scene.inside.say(channel, SECRET)
         assert said["type"] == "ack", said
         await scene.inside.shown(channel, said["seq"])
@@ -200,6 +214,43 @@ async def _nothing_comes(
         assert [each["sender"] for each in shown] == [scene.insider.id], "somebody else wrote there"
     finally:
         await asyncio.gather(*(client.close() for client in clients))
+
+
+async def _watches_colleagues_alone(scene: Scene, client: Client, frame: dict[str, Any], who: str) -> None:
+    """They are shown that they are there themselves, and of others only whom they may know."""
+    me = scene.attackers[who][0].id
+    [watched] = frame["users"]
+    await client.socket.send(json.dumps(frame | {"users": [watched, me]}))
+
+    def seen() -> set[str]:
+        return {user for shown in client.by_type("presence") for user in shown["users"]}
+
+    expected = {me, watched} if who in COLLEAGUES else {me}
+    await until(lambda: seen() >= expected, what=f"the presence of {expected}")
+    await asyncio.sleep(SHOWN_WITHIN_S)
+    assert seen() == expected
+
+
+async def _types_at_home_alone(
+    scene: Scene, client: Client, own: str, frame: dict[str, Any], who: str
+) -> None:
+    """Of both who types in the same place who is inside is shown; to the attacker it is shown at home only."""
+    me, insider = scene.attackers[who][0].id, scene.insider.id
+    before = len(scene.inside.by_type("typing"))
+
+    def typists(of: Client, after: int = 0) -> set[tuple[str, str]]:
+        return {(shown["channel"], user) for shown in of.by_type("typing")[after:] for user in shown["users"]}
+
+    async def shown() -> bool:
+        await client.socket.send(json.dumps(frame))  # again and again: one word of it may be dropped
+        await client.socket.send(json.dumps(frame | {"channel": own}))
+        await scene.inside.socket.send(json.dumps(frame))
+        return (own, me) in typists(client) and (frame["channel"], insider) in typists(scene.inside, before)
+
+    await until(shown, what="both are shown typing where they may", every=0.5)
+    await asyncio.sleep(SHOWN_WITHIN_S)
+    assert me not in {user for _, user in typists(scene.inside)}
+    assert {channel for channel, _ in typists(client)} == {own}
 
 
 async def test_a_channel_that_is_hidden_and_none_at_all_are_answered_the_same(
