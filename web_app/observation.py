@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its log line, its metrics, a bound on its body, a few headers."""
+"""What surrounds every request: its id, its log line, its metrics, bounds on its body, a few headers."""
 
 from __future__ import annotations
 
@@ -55,9 +55,13 @@ class Observation:
                 raise HTTPException(413)
             message = await receive()
             if message["type"] == "http.request":
-                received += len(message.get("body", b""))
+                part = message.get("body", b"")
+                received += len(part)
                 if received > MAX_BODY_BYTES:
                     raise HTTPException(413)
+                # JSON is UTF-8, without NUL (RFC 8259, sections 7 and 8.1); Python's reader would take UTF-16 and UTF-32.
+                if b"\x00" in part:
+                    raise HTTPException(400)
             return message
 
         async def noting_send(message: Message) -> None:

@@ -79,6 +79,7 @@ async def ask(
     operation: Operation,
     content: bytes | Mapping[str, str],
     kind: str = "application/json",
+    encoding: str = "utf-8",
 ) -> httpx.Response:
     """With real ids, so that nothing but the body can be in the way: `content`, or a good one but for these fields,
     whose values are JSON."""
@@ -87,7 +88,7 @@ async def ask(
         assert body is not None
         values = {name: json.dumps(value) for name, value in body.items()} | dict(content)
         text = ",".join(f'"{name}":{value}' for name, value in values.items())
-        content = f"{{{text}}}".encode("utf-8", "surrogatepass")
+        content = f"{{{text}}}".encode(encoding, "surrogatepass")
     headers = {"content-type": kind} | ({} if operation.public else mine.owner.headers)
     return await web.http.request(operation.method, path, params=query, content=content, headers=headers)
 
@@ -118,6 +119,8 @@ async def test_no_body_is_a_defect(web: Web, mine: Side, name: str) -> None:
     for what, content in BODIES.items():
         refusal(await ask(web, mine, operation, content), what)
     refusal(await ask(web, mine, operation, b"x" * (256 * 1024 + 1)), "too large")
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"):
+        refusal(await ask(web, mine, operation, {}, encoding=encoding), encoding)
     for kind in (
         "text/plain",
         "application/xml",
