@@ -5,7 +5,8 @@ another half, during which nothing can be said: far from Kafka that is most of w
 is news, a distant broker is asked beside that by a few more connections in turn, evenly over the round trip.
 
 A reader that is busy for a while with what it got needs nothing in the meantime, and gets what has come since then in
-one answer instead of one for every record: it says so (`Fetcher.come`), and a broker nearby is not asked until it is back.
+one answer instead of one for every record: it says so (`Fetcher.come`), and a broker nearby is not asked until it is back,
+or has been away for as long as a broker may say nothing: silence would soon be taken for a break.
 """
 
 from __future__ import annotations
@@ -198,7 +199,8 @@ class Fetcher:
         self._breaks = metrics.BREAKS.labels(topic)
 
     def come(self, *, ahead: bool) -> None:
-        """The reader is there. `ahead`: when it has got something, go on asking, though it is not back yet."""
+        """The reader is there, and waits or takes. `ahead`: when there is something for it, go on asking, though it will be
+        busy with that."""
         self._ahead = ahead
         if self._away:
             self._away = False
@@ -244,8 +246,10 @@ class Fetcher:
         """One request after another waits at the broker for news."""
         measure_at = 0.0
         while True:
-            is_awaited = not self._away or self._round_trips[broker] >= FAR_S
-            places = self._due(broker) if is_awaited else []
+            if self._away and self._round_trips[broker] < FAR_S:
+                await self._back()
+                continue
+            places = self._due(broker)
             if not places:
                 self._wanted.clear()
                 await self._wanted.wait()
@@ -255,6 +259,15 @@ class Fetcher:
                 wait_ms, measure_at = 0, time.monotonic() + _MEASURED_S
             if not await self._ask(broker, 0, places, wait_ms):
                 await asyncio.sleep(_AGAIN_S)
+
+    async def _back(self) -> None:
+        """Wait for the reader, but not for long."""
+        self._wanted.clear()
+        try:
+            async with asyncio.timeout(IDLE_ANSWER_MS / 1000):
+                await self._wanted.wait()
+        except TimeoutError:
+            self.come(ahead=self._ahead)
 
     async def _poll(self, broker: int, turn: int) -> None:
         """While there is news from afar: ask at once what there is, when it is this connection's turn."""
@@ -394,8 +407,7 @@ class Fetcher:
                 # What lies before `next` are markers and what compaction took away: no records.
                 self.handed[place.partition] = place.next
                 del self._filled[place.partition]
-        if not self._away:
-            self.resume()
+        self.resume()
         return taken
 
 

@@ -97,6 +97,8 @@ class TopicReader:
             moved = self._advance(handed)
             if handed or moved:
                 return handed
+            # Whoever waits is not away, even if something came that could not be used.
+            self._fetcher.come(ahead=ahead)
             if not await self._fetcher.news.wait(deadline - time.monotonic()):
                 self._resolve()
                 return {}

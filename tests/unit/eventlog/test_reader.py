@@ -19,6 +19,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from services.eventlog import reader
 from services.eventlog.reader import TopicReader
 from services.eventlog.wire import Fetch, FetchAnswer, Fetched
+from tests.stack.waiting import until
 
 TOPIC = "events.1"
 PARTITIONS = 2
@@ -52,6 +53,8 @@ class FakeBrokers:
     rng: random.Random
     failing = 0.0
     asked = 0
+    spoiled = 0
+    """So many answers hold a batch whose checksum is wrong."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -97,6 +100,9 @@ class FakeBrokers:
     def _fetched(self, partition: int, offset: int) -> Fetched:
         end = self.log.ends[partition]
         data = self.log.read(partition, offset, self.rng.randint(0, 3))
+        if data and FakeBrokers.spoiled:
+            FakeBrokers.spoiled -= 1
+            data = data[:-1] + bytes([data[-1] ^ 1])
         return Fetched(partition, 0, end, end, [], data)
 
 
@@ -146,16 +152,23 @@ class Steady(random.Random):
         return 1.0
 
 
-async def test_who_is_busy_for_a_while_gets_what_came_meanwhile_in_one_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    log = Log()
-    monkeypatch.setattr(FakeBrokers, "log", log, raising=False)
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    """That of steady brokers."""
+    made = Log()
+    monkeypatch.setattr(FakeBrokers, "log", made, raising=False)
     monkeypatch.setattr(FakeBrokers, "rng", Steady(), raising=False)
     monkeypatch.setattr(FakeBrokers, "asked", 0)
     monkeypatch.setattr(reader, "Brokers", FakeBrokers)
-    positions = dict.fromkeys(range(PARTITIONS), 0)
-    async with TopicReader("", TOPIC, positions, last={}, identify=lambda _: "") as reading:
+    return made
+
+
+def reading_all() -> TopicReader:
+    return TopicReader("", TOPIC, dict.fromkeys(range(PARTITIONS), 0), last={}, identify=lambda _: "")
+
+
+async def test_who_is_busy_for_a_while_gets_what_came_meanwhile_in_one_answer(log: Log) -> None:
+    async with reading_all() as reading:
         log.append(0, 1)
         assert len((await reading.batch(1_000, ahead=False))[0]) == 1
         asked = FakeBrokers.asked
@@ -168,3 +181,26 @@ async def test_who_is_busy_for_a_while_gets_what_came_meanwhile_in_one_answer(
         for _ in range(20):
             await asyncio.sleep(0)
         assert FakeBrokers.asked > asked + 1, "and then asked on"
+
+
+async def test_who_is_busy_for_long_is_asked_for_all_the_same(log: Log) -> None:
+    """Else the silence would be taken for a break, and what is proven of the other partitions would grow old."""
+    async with reading_all() as reading:
+        log.append(0, 1)
+        await reading.batch(1_000, ahead=False)
+        asked, proofs = FakeBrokers.asked, reading.proofs()
+        await until(
+            lambda: reading.proofs()[1] > proofs[1], 10.0, what="a partition nobody wrote to is proven anew"
+        )
+        assert FakeBrokers.asked > asked
+
+
+async def test_what_cannot_be_used_is_fetched_again_at_once(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeBrokers, "spoiled", 1)
+    async with reading_all() as reading:
+        log.append(0, 1)
+        came = await reading.batch(10_000, ahead=False)
+        assert FakeBrokers.spoiled == 0
+        assert [record.offset for record in came[0]] == [0]
