@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -15,6 +15,8 @@ from services.contract.ids import new_event_id
 
 BUFFERED_AT_MOST = 256 * 1024
 """Bytes that a sender has handed to its system and the server has not taken; beyond that it loses its turn."""
+
+_COMES_BACK_S = 0.2
 
 
 class Sender(WSListener):
@@ -103,6 +105,30 @@ async def flooding(node: str, senders: Sequence[Sender], rate: float) -> AsyncIt
     finally:
         stop.set()
         await asyncio.gather(*tasks)
+
+
+@contextlib.asynccontextmanager
+async def flooding_on(node: str, make: Callable[[], Sender], rate: float) -> AsyncIterator[list[Sender]]:
+    """One sender that comes back whenever it is sent away, until the end of the block; gives each of its connections."""
+    stop = asyncio.Event()
+    senders: list[Sender] = []
+
+    async def flood() -> None:
+        while not stop.is_set():
+            sender = make()
+            await sender.connect(node)
+            senders.append(sender)
+            await sender.flood(rate, stop)
+            await asyncio.sleep(_COMES_BACK_S)
+
+    task = asyncio.create_task(flood())
+    try:
+        yield senders
+    finally:
+        stop.set()
+        await task
+        for sender in senders:
+            sender.drop()
 
 
 def refusals(senders: Sequence[Sender]) -> Counter[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from tests.faults.load import Load
+from tests.faults.load import LONG_SHARE, Load
 from tests.faults.outcome import Outcome
 from tests.stack.crowd import crowd
 from tests.stack.lockstep import Stack, lockstep_stack
@@ -80,11 +80,23 @@ class Lab:
 
     @contextlib.asynccontextmanager
     async def load(
-        self, stack: Stack, *, people: int, channels: int, pause: tuple[float, float] = (0.01, 0.05)
+        self,
+        stack: Stack,
+        *,
+        people: int,
+        channels: int,
+        pause: tuple[float, float] = (0.01, 0.05),
+        long_share: float = LONG_SHARE,
+        alone: bool = False,
     ) -> AsyncIterator[Load]:
-        """A crowd that talks until the end of the block; the judge has not been asked then."""
+        """A crowd that talks until the end of the block; the judge has not been asked then.
+
+        `long_share`: of the texts, those that are kilobytes. `alone`: nobody posts as one of them but their recorded
+        clients, so that the judge takes what none of those has sent for forged.
+        """
         async with crowd(stack, self.place("crowd"), people=people, channels=channels) as talkers:
-            load = Load(talkers, random.Random(self.rng.random()), pause)
+            talkers.alone = alone
+            load = Load(talkers, random.Random(self.rng.random()), pause, long_share)
             async with load.talking():
                 yield load
 

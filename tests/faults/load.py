@@ -34,7 +34,7 @@ _WORDS = [
 
 _POSTED = re.compile(rb" \d+ @(\d+\.\d{6}) ")
 QUIET: Final = "quiet"
-_LONG_SHARE = 0.05
+LONG_SHARE: Final = 0.05
 """Of the texts; some are kilobytes."""
 
 
@@ -63,8 +63,11 @@ class Load:
     `phase` names what is going on, so that waits with and without a fault can be told apart.
     """
 
-    def __init__(self, crowd: Crowd, rng: random.Random, pause: tuple[float, float]) -> None:
+    def __init__(
+        self, crowd: Crowd, rng: random.Random, pause: tuple[float, float], long_share: float = LONG_SHARE
+    ) -> None:
         self.crowd = crowd
+        self._long_share = long_share
         self.waits: list[Wait] = []
         self.phase = QUIET
         self._rng = rng
@@ -88,7 +91,7 @@ class Load:
         number = 0
         while not self._stop.is_set():
             number += 1
-            words = rng.randint(0, 12) if rng.random() > _LONG_SHARE else rng.randint(300, 1200)
+            words = rng.randint(0, 12) if rng.random() > self._long_share else rng.randint(300, 1200)
             posted, phase = time.monotonic(), self.phase
             self._posted[person.name] = posted
             text = f"{person.name} {number} @{posted:.6f} " + " ".join(rng.choices(_WORDS, k=words))

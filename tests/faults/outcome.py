@@ -55,3 +55,28 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+class Pairs:
+    """Waits in rounds without a fault and with it, in turn: the machine itself changes, so each round is held against the
+    one beside it."""
+
+    def __init__(self) -> None:
+        self.without: list[float] = []
+        self.during: list[float] = []
+
+    def add(self, without: Sequence[float], during: Sequence[float]) -> None:
+        """One round of each; seconds. Raises AssertionError when nobody waited for anything in one of them."""
+        for waits, figures in ((without, self.without), (during, self.during)):
+            p99 = percentile(waits, 0.99)
+            assert p99 is not None, "a round in which nothing was measured"
+            figures.append(p99)
+
+    def facts(self, what: str) -> dict[str, object]:
+        """Medians over the rounds, of p99 and of the ratio within each pair."""
+        ratios = [during / without for without, during in zip(self.without, self.during, strict=True)]
+        return {
+            f"{what} p99 without": milliseconds(statistics.median(self.without)),
+            "with": milliseconds(statistics.median(self.during)),
+            f"ratio, median of {len(ratios)}": f"{statistics.median(ratios):.2f}",
+        }

@@ -75,13 +75,15 @@ class Person:
 
 @dataclass
 class Crowd:
-    """`people[0]` owns the workspace. `channels`: ids, everybody is in all of them."""
+    """`people[0]` owns the workspace. `channels`: ids, everybody is in all of them. `alone`: nobody posts as one of them but
+    by these recorded clients."""
 
     stack: Stack
     folder: Path
     people: list[Person]
     channels: list[str]
     acks: list[Ack] = field(default_factory=list)
+    alone: bool = False
     _listeners: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -170,7 +172,7 @@ class Crowd:
                 kafka=self.stack.kafka.bootstrap,
                 wait_s=60.0,
             ),
-            Terms(caught_up=True),
+            Terms(caught_up=True, all_senders_recorded=self.alone),
         )
 
     async def must_hold(self, *, messages: int) -> Verdict:

@@ -79,7 +79,7 @@ async def _drained(stack: Stack, load: Load, timeout: float = 120.0) -> float:
 async def databases_away(lab: Lab) -> Outcome:
     stack = await lab.stack()
     outcome = Outcome("web_app, PostgreSQL, then both killed -9 and started again after 20, 20 and 60 s")
-    async with lab.load(stack, people=10, channels=3, pause=(0.02, 0.1)) as load:
+    async with lab.load(stack, people=10, channels=3, pause=(0.02, 0.1), alone=True) as load:
         await load.acked(100)
         await _away(lab, stack, load, outcome, ["web_app"], lab.times(20, 3))
         await _away(lab, stack, load, outcome, ["postgres"], lab.times(20, 3))
@@ -197,7 +197,7 @@ async def postgres_in_commit(lab: Lab) -> Outcome:
     hits: Counter[str] = Counter()
     outcome = Outcome("")
     kills = lab.times(30, 3)
-    async with lab.load(stack, people=6, channels=3, pause=(0.0, 0.02)) as load:
+    async with lab.load(stack, people=6, channels=3, pause=(0.0, 0.02), alone=True) as load:
         async with changing(load.crowd) as changes:
             for number in range(kills):
                 # A pause before the log is written; without it nearly every moment lies after that.

@@ -30,7 +30,7 @@ async def kafka_killed(lab: Lab) -> Outcome:
     outcome = Outcome("")
     spells: list[Spell] = []
     kills = lab.times(6, 1)
-    async with lab.load(stack, people=10, channels=3) as load:
+    async with lab.load(stack, people=10, channels=3, alone=True) as load:
         await load.acked(150)
         for number in range(kills):
             with load.during("killed"), spell(spells):
@@ -60,7 +60,7 @@ async def kafka_frozen(lab: Lab) -> Outcome:
     outcome = Outcome("")
     spells: list[Spell] = []
     freezes = lab.times(2, 1)
-    async with lab.load(stack, people=10, channels=3) as load:
+    async with lab.load(stack, people=10, channels=3, alone=True) as load:
         for _ in range(freezes):
             await load.acked(100)
             with load.during("frozen"), spell(spells):
@@ -197,7 +197,7 @@ async def kafka_cluster_frozen(lab: Lab) -> Outcome:
     freezes = lab.times(2, 1)
     acked_meanwhile = 0
     moves_s: list[float] = []
-    async with lab.load(stack, people=12, channels=4, pause=(0.03, 0.1)) as load:
+    async with lab.load(stack, people=12, channels=4, pause=(0.03, 0.1), alone=True) as load:
         hot = await _hot(stack, cluster, load)
         for number in range(freezes):
             await load.acked(200)

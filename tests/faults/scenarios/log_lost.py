@@ -217,7 +217,8 @@ async def log_rewritten(lab: Lab) -> Outcome:
         await _delete_epochs(stack, [1, 2])  # the judge would find in them what was done to them
         outcome.judged(_held(await talkers.verdict(), lost))
         resets = _resets(talkers)
-    outcome.lost = 0
+    # Not lost is what the file has, though it is not stored: an operator can give it back.
+    outcome.lost = len(lost & gone)
     outcome.facts = {
         "acknowledged and not stored": len(lost), "of these cut off": len(lost & gone),
         "of these in the file": len(lost & saved), "put there": len(forged), "resets": resets.total(),

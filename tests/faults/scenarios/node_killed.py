@@ -192,7 +192,7 @@ async def node_killed(lab: Lab) -> Outcome:
     goal = lab.times(100, 6)
     outcome = Outcome("")
     nodes = [stack.websocket_url("node-1"), stack.websocket_url("node-2")]
-    async with lab.load(stack, people=10, channels=3, pause=(0.02, 0.1)) as load:
+    async with lab.load(stack, people=10, channels=3, pause=(0.02, 0.1), alone=True) as load:
         gallery = await lab.own(swarm(nodes, random.Random(lab.rng.random())))
         tokens = [(await person.rest.realtime()).token for person in load.crowd.people]
         await gallery.enter(tokens, lab.times(200, 60))
@@ -236,7 +236,7 @@ async def node_killed(lab: Lab) -> Outcome:
 async def node_frozen(lab: Lab) -> Outcome:
     """Its clients leave it and send again elsewhere, under the same ids; its own late copies must get no number."""
     stack = await lab.stack()
-    async with lab.load(stack, people=12, channels=3, pause=(0.0, 0.01)) as load:
+    async with lab.load(stack, people=12, channels=3, pause=(0.0, 0.01), alone=True) as load:
         outcome = Outcome("")
         freezes = lab.times(3, 1)
         for number in range(freezes):
