@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
 
 from services.bootstrap.away import carry_over_away
@@ -44,7 +45,7 @@ from services.contract.generation import Generation
 from services.database.directory_state import all_records
 from services.database.engine import create_engine
 from services.eventlog.directory import DirectoryWriter
-from services.eventlog.epoch import create_generation, generations, is_unused
+from services.eventlog.epoch import create_generation, generations, is_unused, must_be_trusted
 from services.eventlog.errors import LogLost
 from services.eventlog.heads import HeadsWriter
 from services.eventlog.sequencer import Checkpoint
@@ -57,7 +58,10 @@ _PUBLISH: Final = 1_000
 
 
 async def begin_next_epoch(settings: BootstrapSettings, file: Path) -> Generation:
-    """Gives the new generation. Raises Fatal when it cannot be begun; then the database still knows the old one."""
+    """Gives the new generation; the newest, when that was begun by this and nothing was written to it yet.
+
+    Raises Fatal when it cannot be begun; then the database still knows the old one.
+    """
     await asyncio.gather(await_kafka(settings), migrated(settings))
     async with locked(settings) as connection:
         try:
@@ -75,6 +79,9 @@ async def _begin(settings: BootstrapSettings, connection: asyncpg.Connection, fi
     old = database[max(database)]
     known = await generations(settings.kafka)
     epoch = old.epoch + 1
+    if epoch > 2 and known.get(old.epoch) == old and await _nothing_to_do(settings, old):
+        log.info("the next epoch has begun already, and nothing was written to it yet", epoch=old.epoch)
+        return old
     if known and max(known) > epoch:
         raise Fatal(
             f"the log is in epoch {max(known)}, the database in epoch {old.epoch}: the database is an old copy. "
@@ -107,6 +114,18 @@ async def _begin(settings: BootstrapSettings, connection: asyncpg.Connection, fi
         await record_generation(connection, new, now_ms=clock)
     log.info("the next epoch has begun", epoch=new.epoch, partitions=new.partitions)
     return new
+
+
+async def _nothing_to_do(settings: BootstrapSettings, newest: Generation) -> bool:
+    """Whether the newest epoch is as good as another one. Who was cut off while it was begun cannot know, and repeats it."""
+    following = _following(newest, settings)
+    if following != msgspec.structs.replace(newest, epoch=following.epoch, created_ms=following.created_ms):
+        return False
+    try:
+        await must_be_trusted(settings.kafka, newest.epoch)
+        return await is_unused(settings.kafka, newest, seeded=True)
+    except LogLost:
+        return False
 
 
 def _following(old: Generation, settings: BootstrapSettings) -> Generation:

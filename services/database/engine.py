@@ -29,6 +29,13 @@ _CLIENT_GRACE_S: Final = 5.0
 
 _GOODBYE_S: Final = 2.0
 
+_END_SILENT: Final = """
+    select pg_terminate_backend(pid) as ended
+    from pg_stat_activity
+    where application_name = $1 and datname = current_database() and pid <> pg_backend_pid()
+        and state = 'active' and wait_event = 'ClientRead' and state_change < now() - $2 * interval '1 millisecond'
+"""
+
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57P")
 """SQLSTATE: connection exception; insufficient resources; shutting down, starting up, terminated."""
 
@@ -155,3 +162,15 @@ def _says_unavailable(error: BaseException) -> bool:
         return not isinstance(error, (ValueError, TypeError))
     state = getattr(error, "sqlstate", None)
     return isinstance(state, str) and (state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES)
+
+
+async def end_silent(connection: asyncpg.Connection, application: str) -> int:
+    """End the application's other sessions that have been in the middle of sending something for as long as an open
+    transaction may be idle; gives how many.
+
+    Somebody who stops while a COPY is under way keeps its locks for as long as the process is there: within COPY the
+    server reads what the client sends, and neither statement_timeout nor idle_in_transaction_session_timeout ends that
+    (PostgreSQL's ProcessClientReadInterrupt).
+    """
+    ended = await connection.fetch(_END_SILENT, application, IDLE_IN_TRANSACTION_TIMEOUT_MS)
+    return sum(row["ended"] for row in ended)

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
-from services.database.engine import connected, is_unavailable
+from services.database.engine import connected, end_silent, is_unavailable
 from services.database.epochs import WrongEpoch
 from services.eventlog.condemning import report_lost, watch_epoch
 from services.eventlog.epoch import await_generation, must_be_trusted
@@ -36,6 +36,8 @@ from services.runtime.settings import DatabaseSettings
 from services.runtime.side_by_side import side_by_side
 
 log = structlog.get_logger()
+
+_APPLICATION: Final = "lockstep-persister"
 
 POLL_MS: Final = 250
 SILENCE_S: Final = 10.0
@@ -109,7 +111,10 @@ class Worker:
             async with contextlib.AsyncExitStack() as owned:
                 # What was away may have come back changed, and only others have noticed.
                 await must_be_trusted(self._kafka, generation.epoch)
-                connection = await owned.enter_async_context(connected(self._settings, "lockstep-persister"))
+                connection = await owned.enter_async_context(connected(self._settings, _APPLICATION))
+                silent = await end_silent(connection, _APPLICATION)
+                if silent:
+                    log.warning("ended persisters that had stopped in the middle of a batch", sessions=silent)
                 start = await read_starting_point(connection, generation, partitions)
                 tail = await owned.enter_async_context(
                     Tail(

@@ -49,14 +49,15 @@ async def next_epoch(stack: Stack, rng: random.Random, *, killed: int) -> tuple[
     """Stop what still runs and begin the next epoch; before it is let to its end, the command is killed -9 so often, or
     until it was quicker than that.
 
-    Each run salvages to a file of its own, as the command demands; gives that of the last one, and how often the command
-    was killed.
+    Each run salvages to a file of its own, as the command demands; gives that of the last one that had something to do, and
+    how often the command was killed.
     """
     for process in stack.processes.values():
         await process.destroy()
     longest = 1.2
+    files: list[Path] = []
     for kills in range(killed + 1):
-        file = stack.folder / f"salvage-{next(_runs)}.jsonl"
+        files.append(file := stack.folder / f"salvage-{next(_runs)}.jsonl")
         process = command(stack, "next-epoch", "--salvage", str(file))
         process.spawn()
         status: int | None = None
@@ -67,7 +68,7 @@ async def next_epoch(stack: Stack, rng: random.Random, *, killed: int) -> tuple[
             await process.destroy()
         if status == 0:
             assert kills or not killed, "the command was done before it was killed for the first time"
-            return file, kills
+            return next((file for file in reversed(files) if file.exists()), files[-1]), kills
         assert status is None, f"next-epoch ended with {status}:\n{process.tail()}"
         longest *= 1.25
     raise AssertionError("next-epoch takes longer than two minutes")

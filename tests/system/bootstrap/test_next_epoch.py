@@ -146,6 +146,13 @@ async def test_the_next_epoch_goes_on_from_what_was_stored(
     assert code == 0, said
     two = await current_generation(kafka)
     assert (two.epoch, two.partitions, two.retry_ms) == (2, 3, one.retry_ms)
+    # Whoever was cut off at the very end repeats it: nothing happens.
+    again = folder / "again.jsonl"
+    code, said = await bootstrap(kafka, database, "next-epoch", "--salvage", str(again), partitions="3")
+    assert code == 0, said
+    assert "begun already" in said
+    assert await current_generation(kafka) == two
+    assert not again.exists()
     assert saved(file) == {channel: of(old, channel)[15:] for channel in channels}
     records = await directory(kafka, two)
     assert sorted(r.key.partition(":")[0] for r in records) == ["channel"] * 2 + ["member"] * 2 + [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections.abc import AsyncIterator
 
 import asyncpg
 import httpx
@@ -16,6 +18,7 @@ from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
 from services.eventlog.epoch import current_generation
 from services.eventlog.errors import LogLost
+from services.persister.fold import EventRow
 from services.runtime.process import EXIT_FATAL, EXIT_SETTINGS
 from tests.stack.lockstep import Stack
 from tests.stack.process import Process
@@ -88,6 +91,41 @@ async def test_the_outbox_row_goes_when_its_event_is_stored(
     assert [row["event_id"] for row in await sql.fetch("select event_id from outbox")] == [rows[1][0]]
     assert await sql.fetchval("select seq from events where event_id = $1", uuid.UUID(id)) == 1
     await sql.execute("delete from outbox")
+
+
+async def test_a_twin_that_stopped_in_the_middle_of_a_batch_keeps_nobody_waiting(
+    log_stack: Stack, generation: Generation, producer: AIOKafkaProducer, sql: asyncpg.Connection
+) -> None:
+    """PostgreSQL itself would wait for the rest of its COPY, and keep its locks, for ever."""
+    channel = new_entity_id("ch")
+    stopped = await log_stack.database.connect()
+    begun = asyncio.Event()
+
+    async def stops() -> AsyncIterator[tuple[object, ...]]:
+        begun.set()
+        await asyncio.Event().wait()
+        yield ()
+
+    async def batch() -> None:
+        await stopped.execute("set application_name = 'lockstep-persister'")
+        async with stopped.transaction():
+            await stopped.fetch("select from log_partitions where epoch = $1 for update", generation.epoch)
+            await stopped.copy_records_to_table("events", records=stops(), columns=EventRow._fields)
+
+    copying = asyncio.create_task(batch())
+    try:
+        await asyncio.wait_for(begun.wait(), 20.0)
+        id = await append(producer, generation, channel, b'{"type":"x"}')
+
+        async def stored() -> bool:
+            return bool(await sql.fetchval("select seq from events where event_id = $1", uuid.UUID(id)))
+
+        await until(stored, 90.0, what="the other persister stores what came")
+        stopped.terminate()
+    finally:
+        copying.cancel()
+        await asyncio.wait({copying})
+    await assert_agrees(log_stack, generation)
 
 
 async def test_another_event_under_a_number_stops_it_loudly(
