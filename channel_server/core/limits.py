@@ -83,3 +83,39 @@ class TokenBucket:
             self._tokens -= 1.0
             return 0.0
         return (1.0 - self._tokens) / self._rate
+
+    def is_full(self, now: float) -> bool:
+        """Whether nobody could tell it from a new one."""
+        return self._tokens + (now - self._at) * self._rate >= self._burst
+
+
+class Buckets:
+    """A token bucket for each of many names. Who leaves and comes back finds it as it was: coming back fills nothing."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._of: dict[str, TokenBucket] = {}
+        self._left: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def of(self, name: str, now: float) -> TokenBucket:
+        """Of somebody who is there; `left` when they are not any more."""
+        self._left.discard(name)
+        bucket = self._of.get(name)
+        if bucket is None:
+            bucket = self._of[name] = TokenBucket(self._rate, self._burst, now)
+        return bucket
+
+    def left(self, name: str) -> None:
+        """They are gone; harmless for who never was there."""
+        if name in self._of:
+            self._left.add(name)
+
+    def forget(self, now: float) -> None:
+        """Let go of what those who are gone have left, as far as it is full again."""
+        for name in [name for name in self._left if self._of[name].is_full(now)]:
+            self._left.discard(name)
+            del self._of[name]

@@ -39,7 +39,7 @@ from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, Sequencer
 
 _FORGET_EVERY = 60.0
-"""Seconds between clearing away revocations; also how wrong this node's wall clock may be about them."""
+"""Seconds between clearing away revocations, and what is kept of the pace of people who are gone; also how wrong this node's wall clock may be about them."""
 
 _MEMBER_EVENTS = ("members.added", "members.removed")
 
@@ -290,6 +290,7 @@ class Node:
         state.company.tick(now, self.sessions.values())
         if now >= self._forget_at:
             self._forget_at = now + _FORGET_EVERY
+            state.user_buckets.forget(now)
             state.directory.forget_revoked(state.clock.wall_ms() - round(_FORGET_EVERY * 1000))
 
     def _end_the_slow(self, now: float) -> None:

@@ -264,10 +264,7 @@ class Session(Subscriber):
         self._cancel_wait("connect")
         self._connect = None
         self.session_id, self.user_id = admitted.claims.session_id, user.id
-        self._user_bucket = state.user_buckets.get(user.id)
-        if self._user_bucket is None:
-            self._user_bucket = TokenBucket(state.limits.user_rate, state.limits.user_burst, now)
-            state.user_buckets[user.id] = self._user_bucket
+        self._user_bucket = state.user_buckets.of(user.id, now)
         named = {}
         noticed = None
         if frame.resume is not None:
@@ -404,7 +401,7 @@ class Session(Subscriber):
             if not same_session:
                 del state.by_session[self.session_id]
         if self.user_id and not state.delivery.of_user(self.user_id):
-            state.user_buckets.pop(self.user_id, None)
+            state.user_buckets.left(self.user_id)
 
     def _violate(self, message: str) -> None:
         self._write(Error(code="bad_frame", message=message))

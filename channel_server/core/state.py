@@ -11,7 +11,7 @@ from channel_server.core.company import Company, Member
 from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
 from channel_server.core.freshness import Freshness
-from channel_server.core.limits import Limits, TokenBucket
+from channel_server.core.limits import Buckets, Limits
 from channel_server.core.mentions import Here
 from channel_server.core.noticeboard import Noticeboard, NoticeRing
 from channel_server.core.numbering import Numbering
@@ -79,7 +79,7 @@ class State:
         self.freshness = Freshness(limits)
         self.parked = 0
         """Sends that wait for the directory, of all sessions."""
-        self.user_buckets: dict[str, TokenBucket] = {}
+        self.user_buckets = Buckets(limits.user_rate, limits.user_burst)
         self.by_session: dict[str, set[Subscriber]] = {}
         """Live connections by the token's session."""
         self.unadmitted: dict[Subscriber, None] = {}

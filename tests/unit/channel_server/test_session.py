@@ -70,6 +70,26 @@ def test_a_person_has_one_pace_over_all_connections() -> None:
     assert [frame["code"] for frame in answers] == ["slow_down"] * 5
 
 
+def test_who_comes_back_finds_their_pace_as_it_was() -> None:
+    """Else who is sent away for flooding would have a new burst with every connection."""
+    world = World(Limits(user_rate=1, user_burst=10))
+    world.user(ANN)
+    world.member(ROOM, ANN)
+
+    def refused() -> list[str]:
+        client = world.connected(ANN)
+        answers = [frame["code"] for _ in range(10) for frame in client.sends(ROOM)]
+        world.node.disconnected(client.session)
+        return answers
+
+    assert refused() == []
+    assert refused() == ["slow_down"] * 10
+    world.passes(60)
+    assert refused() == []
+    world.passes(120)
+    assert not world.node.state.user_buckets
+
+
 @pytest.mark.parametrize(
     "message", ["", "[]", "{}", '{"type":"nonsense"}', '{"type":"send"}', "nö", '{"type":"ping"']
 )
