@@ -6,17 +6,17 @@ import asyncio
 import random
 import signal
 import time
-from functools import partial
+from collections import Counter
 from typing import Final
 
 from client import MemoryTokens, RestClient
 from services.contract import frames
-from services.contract.codes import CLOSES
-from tests.faults.flood import Sender, flooding, flooding_on, refusals
+from tests.faults.flood import Sender, flooding, refusals
 from tests.faults.guests import join
 from tests.faults.lab import Lab, scenario
 from tests.faults.load import QUIET, Load, posted_at
 from tests.faults.measure import MIB, metrics, watching_memory
+from tests.faults.noise import MAY_BE_SAID, Heard, Round, noise
 from tests.faults.outcome import Outcome, Pairs, milliseconds, percentile
 from tests.faults.swarm import Swarm, Viewer, swarm
 from tests.stack.lockstep import Stack
@@ -345,13 +345,11 @@ async def _stored(stack: Stack, acked: dict[str, tuple[str, int]]) -> None:
     limit_s=600.0,
 )
 async def hot_channel(lab: Lab) -> Outcome:
-    """Who floods is sent away and comes back, all the time; two others say in the same channel what they may say.
-
-    As many viewers as this process can be beside those whose waits it measures: each is shown 180 messages a second.
-    """
+    """Who floods is sent away and comes back, all the time; two others say in the same channel what they may say."""
     rounds, round_s = lab.times(3, 1), lab.times(15, 8)
     stack = await lab.stack(services=_ONE_NODE, environment=_MANY)
     node = stack.websocket_url("node-1")
+    count = lab.times(200, 100)
     outcome = Outcome(f"{rounds} rounds of {round_s} s with and without the flood")
     async with lab.load(stack, people=8, channels=4, pause=(0.1, 0.3)) as load:
         owner = load.crowd.owner
@@ -359,55 +357,41 @@ async def hot_channel(lab: Lab) -> Outcome:
         await owner.rest.add_members(hot, [person.user_id for person in load.crowd.people[1:]])
         loud = [await _newcomer(lab, load, hot, name) for name in ("flooder", "busy-1", "busy-2")]
         await stack.told()
-        viewers = await lab.own(swarm([node], random.Random(lab.rng.random())))
-        await viewers.enter(await _tokens(load), lab.times(200, 100))
-        floods: list[Sender] = []
-        busy: list[Sender] = []
+        noisy = await lab.own(noise(node, hot, await _tokens(load), count, random.Random(lab.rng.random())))
+        heard: list[Heard] = []
         pairs = Pairs()
         for _ in range(rounds):
             begins = len(load.waits)
             await asyncio.sleep(round_s)
             turns = len(load.waits)
             flooder, *speakers = [(await rest.realtime()).token for rest in loud]
-            talking = [Sender(token, hot) for token in speakers]
             with load.during("with"):
-                async with (
-                    flooding_on(node, partial(Sender, flooder, hot), 2000.0) as senders,
-                    flooding(node, talking, _MAY_BE_SAID),
-                ):
-                    await asyncio.sleep(round_s)
+                heard.append(await noisy.make(Round(flooder, speakers, round_s)))
                 pairs.add(
                     [wait.seconds for wait in load.waits[begins:turns]],
                     [wait.seconds for wait in load.waits[turns:]],
                 )
-            floods += senders
-            busy += talking
-            for sender in talking:
-                sender.drop()
             with load.during("after"):
                 await load.served_again()
         await load.judged(outcome, messages=100)
-        await _stored(stack, {id: at for sender in (*floods, *busy) for id, at in sender.acked.items()})
-        assert not viewers.wrong(), viewers.wrong()[:3]
-        refused = refusals(floods)
+        await _stored(stack, {id: at for each in heard for id, at in each.acked.items()})
+        assert not heard[-1].wrong, heard[-1].wrong
+        refused = sum((Counter(each.refused) for each in heard), Counter())
         assert refused["slow_down"], "the flooding sender was not told to slow down"
-        flooding_code = CLOSES["flooding"].code
-        assert [sender.closed for sender in floods].count(flooding_code) >= rounds, "nobody was sent away"
-        said = sum(len(sender.acked) for sender in busy)
-        assert said > rounds * round_s * _MAY_BE_SAID, f"the channel was not hot: {said} messages"
+        assert all(each.sent_away for each in heard), "nobody was sent away"
+        said = sum(each.said for each in heard)
+        assert said > rounds * round_s * MAY_BE_SAID, f"the channel was not hot: {said} messages"
         outcome.facts = {
-            "flooder sent": sum(sender.sent for sender in floods),
-            "acknowledged to it": sum(len(sender.acked) for sender in floods),
+            "viewers": count,
+            "deliveries": heard[-1].shown,
+            "flooder sent": sum(each.sent for each in heard),
+            "acknowledged to it": sum(each.taken for each in heard),
             "refused": dict(refused),
-            "sent away": sum(sender.closed == flooding_code for sender in floods),
+            "sent away": sum(each.sent_away for each in heard),
             "said by the others in the hot channel": said,
             **pairs.facts("others' ack"),
         }
     return outcome
-
-
-_MAY_BE_SAID: Final = 40.0
-"""Messages a second of one connection: a little less than it is allowed (LOCKSTEP_CONNECTION_RATE)."""
 
 
 async def _newcomer(lab: Lab, load: Load, channel: str, name: str) -> RestClient:
