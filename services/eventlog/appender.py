@@ -265,10 +265,9 @@ class Appender:
     ) -> None:
         """A request was answered, or never will be."""
         _, started, _ = self._unanswered.pop(number)
+        error = asyncio.CancelledError("cancelled") if answer.cancelled() else answer.exception()
         if not self._open:
-            answer.exception()
             return
-        error = answer.exception()
         seconds = asyncio.get_running_loop().time() - started if error is None else None
         pace.ended(seconds)
         if seconds is None:

@@ -247,6 +247,7 @@ async def test_a_lane_that_ends_by_what_nobody_expects_fails_like_a_batch_and_is
         with monkeypatch.context() as broken:
             handed_over = asyncio.Event()
 
+            answers: list[asyncio.Future[object]] = []
             ask_really = Connection.ask
 
             def ask(connection: Connection, request: Request) -> asyncio.Future[object]:
@@ -255,15 +256,16 @@ async def test_a_lane_that_ends_by_what_nobody_expects_fails_like_a_batch_and_is
                 handed_over.set()
                 if end == "error":
                     raise AttributeError("a defect of the library")
-                return asyncio.get_running_loop().create_future()
+                answers.append(asyncio.get_running_loop().create_future())
+                return answers[-1]
 
             broken.setattr(Connection, "ask", ask)
             futures = [first.append_to(appender), second.append_to(appender)]
             async with asyncio.timeout(PATIENCE_S):
                 await handed_over.wait()
             if end == "cancelled":
-                [request] = [task for task in asyncio.all_tasks() if task.get_name().startswith("produce ")]
-                request.cancel()
+                [answer] = answers
+                answer.cancel()
             async with asyncio.timeout(PATIENCE_S):
                 outcomes = await asyncio.gather(*futures, return_exceptions=True)
         assert all(isinstance(outcome, AppendFailed) for outcome in outcomes)
