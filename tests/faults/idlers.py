@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from deploy.local.toolchain import CLONE
+from tests.faults.apart import apart
 
 CONNECTING_AT_ONCE = 100
 REPORT_S = 0.2
@@ -140,27 +140,15 @@ class _Idlers:
 async def idling(node: str, counts: Mapping[str, int], rng: random.Random) -> AsyncIterator[Report]:
     """So many of each of `KINDS`, until the end of the block; how it stands is kept up to date."""
     report = Report()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.faults.idlers", node, msgspec.json.encode(counts).decode(), str(rng.random())),
-        cwd=CLONE,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    reading = asyncio.create_task(_read(process.stdout, report))
-    try:
-        yield report
-        assert process.returncode is None, "the idlers' process has ended"
-    finally:
-        process.stdin.close()
+    arguments = (node, msgspec.json.encode(counts).decode(), str(rng.random()))
+    async with apart("tests.faults.idlers", *arguments) as process:
+        reading = asyncio.create_task(_read(process.lines, report))
         try:
-            await asyncio.wait_for(process.wait(), 20.0)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        await asyncio.gather(reading, return_exceptions=True)
+            yield report
+            assert process.running, "the idlers' process has ended"
+        finally:
+            await process.end()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 async def _read(lines: asyncio.StreamReader, report: Report) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from deploy.local.toolchain import CLONE
 from services.contract.codes import CLOSES
+from tests.faults.apart import Apart, apart
 from tests.faults.flood import Sender, flooding, flooding_on, refusals
 from tests.faults.swarm import swarm
 
@@ -61,7 +61,7 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Noise:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Apart) -> None:
         self._process = process
 
     async def make(self, round: Round) -> Heard:
@@ -70,10 +70,8 @@ class Noise:
         return msgspec.json.decode(line, type=Heard)
 
     async def _ask(self, what: object, timeout: float) -> bytes:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(msgspec.json.encode(what) + b"\n")
-        line = await asyncio.wait_for(self._process.stdout.readline(), timeout)
+        self._process.orders.write(msgspec.json.encode(what) + b"\n")
+        line = await asyncio.wait_for(self._process.lines.readline(), timeout)
         assert line, "the noisy process has ended"
         return line
 
@@ -83,25 +81,10 @@ async def noise(
     node: str, channel: str, tokens: Sequence[str], count: int, rng: random.Random
 ) -> AsyncIterator[Noise]:
     """`count` viewers are connected as the people of these tokens, until the end of the block."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.noise", node, channel, str(count), str(rng.random())),
-        cwd=CLONE,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_LINE,
-    )
-    made = Noise(process)
-    try:
+    async with apart("tests.faults.noise", node, channel, str(count), str(rng.random())) as process:
+        made = Noise(process)
         await made._ask(tokens, _READY_S)
         yield made
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 20.0)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 async def _noisy(node: str, channel: str, count: int, seed: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from services.contract.directory import DirectoryRecord
-from services.contract.generation import Generation
+from services.contract.generation import Condemned, Generation
 from services.contract.ids import new_entity_id
 from services.eventlog.directory import DirectoryTail
-from services.eventlog.epoch import current_generation
+from services.eventlog.epoch import condemn, current_generation, generations
 from services.eventlog.replay import Replay
 from services.eventlog.sequencer import Kind, Verdict
 from tests.stack.servers import Database, Kafka
@@ -211,3 +211,24 @@ async def test_it_is_the_way_out_when_the_cluster_was_lost(
     code, said = await bootstrap(lost, database)
     assert code == FATAL
     assert "old copy" in said
+
+
+async def test_an_unused_epoch_is_followed_when_another_is_wanted_or_it_is_condemned(
+    new_kafka: Factory[Kafka], database: Database, bootstrap: Bootstrap, folder: Path
+) -> None:
+    """Only what would change nothing is left undone."""
+    kafka = (await new_kafka()).bootstrap
+    assert (await bootstrap(kafka, database, partitions="2"))[0] == 0
+
+    async def next_epoch(partitions: str) -> tuple[int, int]:
+        command = ("next-epoch", "--salvage", str(folder / "unneeded.jsonl"))
+        code, said = await bootstrap(kafka, database, *command, partitions=partitions)
+        assert code == 0, said
+        newest = max((await generations(kafka)).values(), key=lambda generation: generation.epoch)
+        return newest.epoch, newest.partitions
+
+    assert await next_epoch("2") == (2, 2)
+    assert await next_epoch("2") == (2, 2)
+    assert await next_epoch("3") == (3, 3)
+    assert await condemn(kafka, Condemned(lost=3, reason="tried out", found_by="a test", found_ms=0))
+    assert await next_epoch("3") == (4, 3)

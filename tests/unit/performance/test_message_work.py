@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 from channel_server.core.compose import event_frame
-from services.contract.envelope import encode_envelope
+from services.contract.envelope import HEADER, decode_envelope, encode_envelope
 from services.contract.events import MessagePosted, encode_event
+from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
-from tests.unit.performance.counting import Channel, calls
+from services.eventlog.sequencer import Sequencer
+from tests.unit.performance.counting import Channel, allocated, calls
 
 SEND_CALLS = 78
 PING_CALLS = 34
 LOG_BYTES = 205
+ID_BYTES = 350
 FRAME_BYTES = 240
 
 
@@ -52,3 +56,19 @@ def test_what_the_wire_carries_of_a_message_besides_its_text() -> None:
         new_entity_id("ch"), 1_234_567, new_event_id(), new_entity_id("usr"), 1_700_000_000_000, body
     )
     assert len(frame) - len(text) <= FRAME_BYTES, f"{len(frame) - len(text)} bytes"
+
+
+def test_what_the_fold_keeps_of_an_id() -> None:
+    """And that none of it is anything which the garbage collector would walk through."""
+    count = 20_000
+    now = 1_700_000_000_000
+    channel, sender = new_entity_id("ch"), new_entity_id("usr")
+    sequencer = Sequencer(Generation(epoch=1))
+
+    def fold() -> None:
+        for offset in range(count):
+            _, header = encode_envelope(channel, sender, new_event_id(now), now)
+            sequencer.apply(offset, now, decode_envelope([(HEADER, header)]), offset)
+
+    assert allocated(fold) / count <= ID_BYTES
+    assert not gc.is_tracked(sequencer._window)
