@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiokafka.errors import KafkaError
 
+from services.eventlog.batches import RawRecord
 from services.eventlog.errors import LogLost, LogRewritten
 from services.eventlog.probe import Probe
 from services.eventlog.sequencer import LastRecord
@@ -24,13 +25,13 @@ async def compare(
     topic: str,
     positions: Mapping[int, int],
     last: Mapping[int, LastRecord | None],
-    identify: Callable[[Any], str],
+    identify: Callable[[RawRecord], str],
     *,
     compacted: bool,
 ) -> None:
     """Check, once, that each position lies inside the log and that the last record read is still what stands there.
 
-    `identify` gives the id of an aiokafka ConsumerRecord. In a compacted topic the last record may have been
+    `identify` gives the id of a record. In a compacted topic the last record may have been
     cleaned away since; then only the position is checked. The topic must exist.
     Raises LogRewritten when not; LogLost when retention took what was to be read next, or the last record; aiokafka's
     KafkaError and TimeoutError when there is no answer.
@@ -101,7 +102,7 @@ async def compare_until_answered(
     topic: str,
     positions: Mapping[int, int],
     last: Mapping[int, LastRecord | None],
-    identify: Callable[[Any], str],
+    identify: Callable[[RawRecord], str],
     *,
     compacted: bool,
 ) -> None:

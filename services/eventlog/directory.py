@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 from aiokafka.structs import TopicPartition
@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 from services.contract.directory import DirectoryRecord, decode_record, encode_record
 from services.contract.generation import Generation
 from services.eventlog import metrics
+from services.eventlog.batches import RawRecord
 from services.eventlog.reader import TopicReader
 from services.eventlog.transactions import TransactionalWriter
 
@@ -91,5 +92,5 @@ class DirectoryWriter:
             )
 
 
-def _key(record: Any) -> str:
+def _key(record: RawRecord) -> str:
     return (record.key or b"").decode("utf-8", "replace")

@@ -12,19 +12,17 @@ or has been away for as long as a broker may say nothing: silence would soon be 
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Final
 
 import structlog
-from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException, KafkaError, for_code
-from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import TopicPartition
 
 from services.eventlog import metrics
+from services.eventlog.batches import RawRecord, next_offset, records_of
 from services.eventlog.brokers import Brokers
 from services.eventlog.wire import Fetch, FetchAnswer
 
@@ -66,10 +64,6 @@ _UNREACHED: Final = 64
 _ALL: Final = -1
 """In place of a partition: an answer that refuses all of them."""
 
-_BATCH_HEAD: Final = struct.Struct(">qi")
-_LAST_DELTA: Final = struct.Struct(">i")
-_LAST_DELTA_AT: Final = 23
-
 
 class Place:
     """One partition: what was fetched and not taken yet, and what is known of its end.
@@ -96,7 +90,7 @@ class Place:
         self.next = position
         self.breaks = 0
         self.compared = 0
-        self.segments: deque[tuple[PartitionRecords, int]] = deque()
+        self.segments: deque[tuple[Iterator[RawRecord], int]] = deque()
         self.buffered = 0
         self._ends: deque[tuple[int, float]] = deque(maxlen=_UNREACHED)
         self._proof = 0.0
@@ -349,21 +343,12 @@ class Fetcher:
             if self.places[partition].breaks == count:
                 self.broken(self.places[partition])
 
-    def _keep(self, place: Place, data: bytes, aborted: Any, now: float) -> None:
+    def _keep(self, place: Place, data: bytes, aborted: Iterable[tuple[int, int]], now: float) -> None:
         """Append what lies behind that which was fetched before, by whichever request."""
         following = next_offset(data)
         if following is None or following <= place.next:
             return
-        records = PartitionRecords(
-            TopicPartition(self._topic, place.partition),
-            MemoryRecords(from_batch_of(data, place.next)),
-            aborted,
-            place.next,
-            None,
-            None,
-            True,
-            READ_COMMITTED if self._committed_only else READ_UNCOMMITTED,
-        )
+        records = records_of(data, place.next, aborted, committed_only=self._committed_only)
         self._filled[place.partition] = place
         place.segments.append((records, len(data)))
         place.buffered += len(data)
@@ -373,22 +358,18 @@ class Fetcher:
         self._away = not self._ahead
         self.news.set()
 
-    def take(self, most: int) -> dict[int, list[Any]]:
-        """Up to about so many aiokafka ConsumerRecords by partition, of those places that are not in doubt."""
-        taken: dict[int, list[Any]] = {}
+    def take(self, most: int) -> dict[int, list[RawRecord]]:
+        """Up to so many records by partition, of those places that are not in doubt."""
+        taken: dict[int, list[RawRecord]] = {}
         for place in list(self._filled.values()):
             if place.is_doubtful:
                 continue
-            found: list[Any] = []
+            found: list[RawRecord] = []
             try:
-                while place.segments and most > 0:
+                while place.segments and len(found) < most:
                     records, size = place.segments[0]
-                    for record in records:
-                        found.append(record)
-                        most -= 1
-                        if most <= 0:
-                            break
-                    else:
+                    found.extend(islice(records, most - len(found)))
+                    if len(found) < most:
                         place.segments.popleft()
                         place.buffered -= size
             except CorruptRecordException as error:
@@ -400,6 +381,7 @@ class Fetcher:
                 continue
             if found:
                 taken[place.partition] = found
+                most -= len(found)
             if place.segments:
                 if found:
                     self.handed[place.partition] = max(self.handed[place.partition], found[-1].offset + 1)
@@ -409,30 +391,3 @@ class Fetcher:
                 del self._filled[place.partition]
         self.resume()
         return taken
-
-
-def from_batch_of(data: bytes, position: int) -> bytes:
-    """A fetch answer without the whole batches before `position`: PartitionRecords passes over the beginning of the first
-    batch only, and hands out what lies before `position` in a later one."""
-    at = 0
-    while at + _LAST_DELTA_AT + 4 <= len(data):
-        base, length = _BATCH_HEAD.unpack_from(data, at)
-        end = at + 12 + length
-        if end > len(data) or base + _LAST_DELTA.unpack_from(data, at + _LAST_DELTA_AT)[0] >= position:
-            break
-        at = end
-    return data[at:]
-
-
-def next_offset(data: bytes) -> int | None:
-    """The offset behind the last whole batch of a fetch answer; None when there is none."""
-    following: int | None = None
-    at = 0
-    while at + _LAST_DELTA_AT + 4 <= len(data):
-        base, length = _BATCH_HEAD.unpack_from(data, at)
-        end = at + 12 + length
-        if end > len(data):
-            break
-        following = base + _LAST_DELTA.unpack_from(data, at + _LAST_DELTA_AT)[0] + 1
-        at = end
-    return following

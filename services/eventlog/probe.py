@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import TopicPartition
 
+from services.eventlog.batches import RawRecord, next_offset, records_of
 from services.eventlog.brokers import Brokers
 
 _REQUEST_TIMEOUT_MS: Final = 3_000
@@ -81,35 +80,28 @@ class Probe:
         found = await self._offsets(times)
         return {partition: None if offset == _NONE else offset for partition, offset in found.items()}
 
-    async def records(self, offsets: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, Any]:
-        """By partition, the first record (an aiokafka ConsumerRecord) at or after its offset and below its end.
+    async def records(self, offsets: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, RawRecord]:
+        """By partition, the first record at or after its offset and below its end.
 
         Partitions without such a record are missing. Raises aiokafka's OffsetOutOfRangeError.
         """
         wanted = {partition: offset for partition, offset in offsets.items() if offset < ends[partition]}
-        found: dict[int, Any] = {}
+        found: dict[int, RawRecord] = {}
         async with asyncio.timeout(_QUESTION_S):
             while wanted:
                 answers = await self._ask_leaders(wanted, self._fetch)
                 for partition, (*_, aborted, _, data) in answers.items():
-                    records = PartitionRecords(
-                        TopicPartition(self._topic, partition),
-                        MemoryRecords(data),
-                        aborted,
-                        wanted[partition],
-                        None,
-                        None,
-                        True,
-                        self._isolation,
-                    )
+                    committed_only = self._isolation == READ_COMMITTED
+                    records = records_of(data, wanted[partition], aborted, committed_only=committed_only)
                     first = next(records, None)
+                    following = next_offset(data) or 0
                     if first is not None:
                         found[partition] = first
                         del wanted[partition]
-                    elif records.next_fetch_offset >= ends[partition]:
+                    elif following >= ends[partition]:
                         del wanted[partition]  # markers, or compacted away to the very end
                     else:
-                        wanted[partition] = records.next_fetch_offset
+                        wanted[partition] = max(wanted[partition], following)
         return found
 
     async def _offsets(self, times: Mapping[int, int]) -> dict[int, int]:

@@ -7,8 +7,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from services.eventlog.batches import RawRecord
 from services.eventlog.brokers import Brokers
 from services.eventlog.comparison import compare, compare_until_answered
 from services.eventlog.errors import LogLost
@@ -39,11 +40,11 @@ class TopicReader:
         positions: Mapping[int, int],
         *,
         last: Mapping[int, LastRecord | None],
-        identify: Callable[[Any], str],
+        identify: Callable[[RawRecord], str],
         committed_only: bool = False,
         compacted: bool = False,
     ) -> None:
-        """`identify` gives the id of an aiokafka ConsumerRecord, to tell it from another at the same offset."""
+        """`identify` gives the id of a record, to tell it from another at the same offset."""
         self.positions = dict(positions)
         self.last: dict[int, LastRecord | None] = {p: last.get(p) for p in positions}
         self._topic = topic
@@ -81,8 +82,8 @@ class TopicReader:
             await asyncio.wait(tasks)
         await self._brokers.close()
 
-    async def batch(self, timeout_ms: int, *, ahead: bool = True) -> dict[int, list[Any]]:
-        """The next ConsumerRecords by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost.
+    async def batch(self, timeout_ms: int, *, ahead: bool = True) -> dict[int, list[RawRecord]]:
+        """The next records by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost.
 
         `ahead`: whether to fetch on while the caller is busy with them.
         """
@@ -103,7 +104,7 @@ class TopicReader:
                 self._resolve()
                 return {}
 
-    def _advance(self, handed: Mapping[int, list[Any]]) -> bool:
+    def _advance(self, handed: Mapping[int, list[RawRecord]]) -> bool:
         moved = False
         for partition, position in self._fetcher.handed.items():
             if position != self.positions[partition]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from services.contract.envelope import MalformedEnvelope, decode_envelope
 from services.eventlog import metrics
+from services.eventlog.batches import RawRecord
 from services.eventlog.reader import TopicReader
 from services.eventlog.records import LogRecord, read_record
 from services.eventlog.sequencer import LastRecord
@@ -109,8 +110,8 @@ class Tail:
         return self._reader.proofs()
 
 
-def event_id_of(record: Any) -> str:
-    """The id in the envelope of an aiokafka ConsumerRecord; empty when it is malformed. Raises UnknownEnvelopeVersion."""
+def event_id_of(record: RawRecord) -> str:
+    """The id in the envelope of a record; empty when it is malformed. Raises UnknownEnvelopeVersion."""
     try:
         return decode_envelope(record.headers).id
     except MalformedEnvelope:

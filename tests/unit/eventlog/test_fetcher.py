@@ -9,7 +9,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from services.eventlog.brokers import Brokers
-from services.eventlog.fetcher import Fetcher, Place, from_batch_of
+from services.eventlog.fetcher import Fetcher, Place
 
 ENDS = (0, 3, 8, 9, 13)
 """Where the log's batches begin, and its end."""
@@ -52,11 +52,3 @@ async def test_what_two_answers_hold_is_handed_out_once(first: int, kept: int) -
     made._keep(place, batches(min(first, kept), 3), [], 0.0)
     found += offsets(made.take(5_000))
     assert found == list(range(13))
-
-
-@pytest.mark.parametrize("position", range(14))
-def test_an_answer_is_cut_before_the_batch_of_a_position(position: int) -> None:
-    whole = [begin for begin, end in itertools.pairwise(ENDS) if end > position]
-    first = ENDS.index(whole[0]) if whole else 4
-    assert from_batch_of(batches(0, 3), position) == (batches(first, 3) if whole else b"")
-    assert from_batch_of(batches(0, 3)[:-1], 0) == batches(0, 3)[:-1]
