@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,22 +14,18 @@ from services.eventlog.directory import DirectoryTail
 from services.eventlog.errors import LogLost, Overtaken
 from services.eventlog.records import LogRecord
 from services.eventlog.replay import Replay
+from services.runtime.news import News
 from services.runtime.process import Fatal
 
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 256 * 1024
-"""What is shown in one go: also the most that one write can add to a client's buffer."""
+"""What the node is given at once, so that others get their turn in between."""
 
 TICK_SECONDS = 0.05
+SILENCE_SECONDS = 10.0
 
 PROOF_SECONDS = 0.01
 """Proofs of being current are looked at so often at most: they are good for seconds, and looking costs as much as a message."""
-
-REST_SHARE = 1.25
-REST_AT_LEAST = 0.001
-REST_AT_MOST = 0.02
-"""After showing a batch took long, the next one waits for so many times as long, in seconds: what comes meanwhile shares its
-writes, and a write costs much the same for one event and for twenty. Who is shown little does not wait at all."""
 
 Batch = list[tuple[int, list[LogRecord]]]
 
@@ -41,6 +38,8 @@ class Loops:
         self._replay = replay
         self._directory = directory
         self._laggards = asyncio.Event()
+        self._shows = News()
+        self._shows_at = math.inf
         self._proved = 0.0
         self.replayed = asyncio.Event()
         """Set once both tails have been at their ends."""
@@ -48,7 +47,7 @@ class Loops:
     @property
     def all(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What has to run, each as a task of its own."""
-        return [self.follow_events, self.follow_directory, self.tick, self.catch_up]
+        return [self.follow_events, self.follow_directory, self.tick, self.show, self.catch_up]
 
     def wake(self) -> None:
         self._laggards.set()
@@ -56,25 +55,23 @@ class Loops:
     async def follow_events(self) -> None:
         """Raises Overtaken, before anything was shown; LogLost; Fatal when the log is written by a release that this one
         cannot count with."""
-        rest = 0.0
         try:
             while True:
-                # Who rested after the last batch will do so again: what comes meanwhile can come in one answer.
-                fetched = await self._replay.batch(250, ahead=not rest)
+                fetched = await self._replay.batch(250)
                 if time.monotonic() - self._proved >= PROOF_SECONDS:
                     self._prove()
-                showing = 0.0
-                for batch in bounded(fetched):
+                for place, batch in enumerate(bounded(fetched)):
+                    if place:
+                        await asyncio.sleep(0)
                     for partition, records in batch:
                         self._node.records(partition, records)
-                    begun = time.monotonic()
-                    await _to_the_end(self._node.flush)
-                    showing += time.monotonic() - begun
+                    # Most of what comes concerns few, and all of it is written here and now.
+                    self._show_some()
+                    while self._node.is_crowded:
+                        await asyncio.sleep(0)
+                        self._node.show()
                 if self._node.has_laggards:
                     self.wake()
-                rest = rest_after(showing)
-                if rest:
-                    await asyncio.sleep(rest)
         except Overtaken:
             raise
         except LogLost:
@@ -99,10 +96,18 @@ class Loops:
         while True:
             self._prove()
             self._node.tick()
-            await _to_the_end(self._node.flush)
+            self._show_some()
             if self._node.has_laggards:
                 self.wake()
             await asyncio.sleep(TICK_SECONDS)
+
+    async def show(self) -> None:
+        """What is left over by the others, when it is its turn."""
+        while True:
+            await _to_the_end(self._node.show)
+            self._shows.clear()
+            self._shows_at = self._node.next_turn
+            await self._shows.wait(min(self._shows_at - time.monotonic(), SILENCE_SECONDS))
 
     async def catch_up(self) -> None:
         while True:
@@ -110,18 +115,16 @@ class Loops:
             self._laggards.clear()
             await _to_the_end(self._node.catch_up)
 
+    def _show_some(self) -> None:
+        if self._node.show() or self._node.next_turn < self._shows_at:
+            self._shows.set()
+
     def _prove(self) -> None:
         self._proved = time.monotonic()
         events, directory = self._replay.proofs(), self._directory.proven_current()
         self._node.proven(events, directory)
         if directory and all(events.values()):
             self.replayed.set()
-
-
-def rest_after(showing: float) -> float:
-    """Seconds to let pass before the next batch, when the last one took `showing` seconds to write."""
-    rest = min(showing * REST_SHARE, REST_AT_MOST)
-    return rest if rest >= REST_AT_LEAST else 0.0
 
 
 async def _to_the_end(step: Callable[[], bool]) -> None:

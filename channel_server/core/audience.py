@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -60,10 +61,38 @@ class Subscriber:
         self.notices: int | None = None
 
 
-class Audience:
-    __slots__ = ("ahead", "live")
+class Lane:
+    """The connections that a large audience's events are still to be written to, in its turn; and how many seconds that has
+    taken so far."""
+
+    __slots__ = ("cost", "waiting")
 
     def __init__(self) -> None:
+        self.waiting: deque[Subscriber] = deque()
+        self.cost = 0.0
+
+
+class Audience:
+    """Who is shown a channel's events, and which they have not been shown yet.
+
+    live        who is shown each event as it comes
+    ahead       lagging the other way: they have been shown, by another node, what has not come here yet
+    unshown     frames of the channel's newest events, those after `shown`: put before nobody yet
+    size        bytes published since its turn came last
+    queued      whether its turn will come, or is: always while there is something unshown, or a lane
+    lane        only while there are many to write to
+    rests_until its turn does not come earlier, monotonic seconds
+    """
+
+    __slots__ = ("ahead", "channel", "lane", "live", "queued", "rests_until", "shown", "size", "unshown")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
         self.live: set[Subscriber] = set()
         self.ahead: set[Subscriber] = set()
-        """Lagging the other way: they have been shown, by another node, what has not come here yet."""
+        self.unshown: list[bytes] = []
+        self.shown = 0
+        self.size = 0
+        self.queued = False
+        self.lane: Lane | None = None
+        self.rests_until = 0.0

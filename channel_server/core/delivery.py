@@ -4,7 +4,8 @@ A subscriber is *live* in a channel (in the channel's audience: shown each event
 `lag` entry: the last seq it was shown, and the membership under which it was). It lags because it resumed, because
 its buffer is above the high-water mark (*behind*), or because the node holds everything back. A subscriber that
 falls behind leaves an audience only when the channel's next event comes, so that memory is bounded by its channels
-and nothing is copied. `catch_up` brings laggards to the head in bounded steps and makes them live again; there, and
+and nothing is copied. What is published is put before the audience when it is its turn (`core.showing`), or earlier when
+the audience is about to change, so that everybody in it stands at the same seq. `catch_up` brings laggards to the head in bounded steps and makes them live again; there, and
 only there, a gap is found.
 
 Guarantees, per connection and channel, between `opened` (or the resume) and `closed`: the seqs shown are exactly
@@ -24,7 +25,9 @@ from channel_server.core.counts import DeliveryCounts
 from channel_server.core.directory import Directory, MembershipChanged, User
 from channel_server.core.limits import Limits
 from channel_server.core.noticeboard import Noticeboard, NoticeRing
+from channel_server.core.ports import Clock
 from channel_server.core.ring import Ring, Stretch
+from channel_server.core.showing import Showing
 
 _NOT_OPEN: Final = -1
 """In place of a last seq: the client has not been told of the channel."""
@@ -42,6 +45,7 @@ class Delivery:
         directory: Directory,
         head_of: Callable[[str], int],
         limits: Limits,
+        clock: Clock,
         board: Noticeboard | None = None,
     ) -> None:
         self._ring = ring
@@ -50,14 +54,13 @@ class Delivery:
         self._limits = limits
         self._audiences: dict[str, Audience] = {}
         self._of_user: dict[str, list[Subscriber]] = {}
-        self._touched: list[Subscriber] = []
-        self._flushed = 0
         self._ready: deque[Subscriber] = deque()
         self._stretches: dict[tuple[str, int], Stretch | None] = {}
         self.behind: set[Subscriber] = set()
         self.held = False
         """While set, nothing is shown; connections fall behind without being so."""
         self.counts = DeliveryCounts()
+        self.showing = Showing(clock, limits, self.counts, self._settle, self.fall_behind)
         self.board = board or Noticeboard(NoticeRing(0), head_of)
 
     # --- coming and going -------------------------------------------------------------------------------------
@@ -79,7 +82,7 @@ class Delivery:
             if last != head:
                 heads[channel] = head
             if last is None or last == head:
-                self._audience(channel).live.add(subscriber)
+                self._settled(channel).live.add(subscriber)
             else:
                 self._lag(subscriber, channel, Lag(last, membership))
         for channel, last in named.items():
@@ -134,7 +137,7 @@ class Delivery:
     def publish(
         self, channel: str, shown: int, frames: Sequence[bytes], turns: Sequence[Turn] = ()
     ) -> list[MembershipChanged]:
-        """Show a channel's next events, `shown` + 1 and so on, to those who may see them; `flush` writes.
+        """Show a channel's next events, `shown` + 1 and so on, to those who may see them; `showing` writes.
 
         The frames are in the ring already. Gives the changes of membership that the turns among them made.
         """
@@ -144,14 +147,14 @@ class Delivery:
             # Who is removed does not see the event that removes; who is added sees what comes after.
             cut = turn.place + turn.member
             if any(user_id in self._of_user for user_id in turn.user_ids):
-                self._show(channel, shown + begin, frames[begin:cut])
+                self._put(channel, shown + begin, frames[begin:cut])
                 begin = cut
             for user_id in turn.user_ids:
                 change = self._directory.set_member(channel, user_id, turn.version, turn.member)
                 if change is not None:
                     changes.append(change)
                     self.membership_changed(change, shown + cut)
-        self._show(channel, shown + begin, frames[begin:])
+        self._put(channel, shown + begin, frames[begin:] if begin else frames)
         audience = self._audiences.get(channel)
         if audience is not None and audience.ahead:
             head = shown + len(frames)
@@ -160,18 +163,30 @@ class Delivery:
                 self.schedule(subscriber)
         return changes
 
-    def _show(self, channel: str, shown: int, frames: Sequence[bytes]) -> None:
+    def _put(self, channel: str, shown: int, frames: Sequence[bytes]) -> None:
+        """Leave the next frames to be shown when it is the channel's turn."""
         audience = self._audiences.get(channel)
         if audience is None or not frames or not audience.live:
             return
-        live = audience.live
+        if not audience.unshown:
+            audience.shown = shown
+        audience.unshown += frames
+        self.showing.published(audience, sum(map(len, frames)))
+
+    def _settle(self, audience: Audience, changed: MembershipChanged | None = None) -> None:
+        """Put what is unshown, all of it from before `changed`, before the live."""
+        frames, live = audience.unshown, audience.live
+        if not frames:
+            return
+        audience.unshown = []
         missed: list[Subscriber] = []
         if self.held:
             missed.extend(live)
         else:
             payload = frames[0] if len(frames) == 1 else b"".join(frames)
             joined: dict[bytes, bytes] = {}
-            touch = self._touched.append
+            lane = self.showing.lane_of(audience)
+            touch = self.showing.touch if lane is None else lane.append
             for subscriber in live:
                 pending = subscriber.pending
                 if not pending:
@@ -186,56 +201,41 @@ class Delivery:
                     if both is None:
                         both = joined[pending] = pending + payload
                     subscriber.pending = both
+                    if lane is None:
+                        touch(subscriber)  # what is pending may be waiting for the turn of a large audience
             self.counts.deliveries += (len(live) - len(missed)) * len(frames)
         for subscriber in missed:
             assert subscriber.user is not None
             live.discard(subscriber)
-            self._lag(subscriber, channel, Lag(shown, subscriber.user.memberships[channel]))
+            membership = subscriber.user.memberships[audience.channel]
+            if changed is not None and changed.user_id == subscriber.user.id:
+                membership = changed.before
+            self._lag(subscriber, audience.channel, Lag(audience.shown, membership))
 
     def put(self, subscriber: Subscriber, frame: bytes) -> bool:
-        """Show a frame with the next `flush`. False: not now, because it is behind or everything is held."""
+        """Show a frame with the next step of `showing`. False: not now, because it is behind or everything is held."""
         pending = subscriber.pending
         if pending is None or self.held:
             return False
-        if not pending:
-            self._touched.append(subscriber)
         subscriber.pending = pending + frame if pending else frame
+        self.showing.touch(subscriber)
         return True
 
-    def flush(self) -> bool:
-        """Write to the next `Limits.slice` connections, one write each. True while there are more."""
-        touched, high_water = self._touched, self._limits.high_water
-        begin = self._flushed
-        end = self._flushed = min(begin + self._limits.slice, len(touched))
-        for place in range(begin, end):
-            subscriber = touched[place]
-            pending = subscriber.pending
-            if pending:
-                subscriber.pending = b""
-                if subscriber.link.write_prepared(pending) > high_water:
-                    self.fall_behind(subscriber)
-        self.counts.writes += end - begin
-        if end < len(touched):
-            return True
-        self._touched = []
-        self._flushed = 0
-        return False
-
     def write(self, subscriber: Subscriber, frame: bytes) -> None:
-        """Write a frame after whatever is pending, together with it when there is something."""
+        """Write a frame now, together with whatever is pending before it."""
         if subscriber.pending:
-            subscriber.pending += frame
-        else:
-            if subscriber.link.write_prepared(frame) > self._limits.high_water:
-                self.fall_behind(subscriber)
+            frame = subscriber.pending + frame
+            subscriber.pending = b""
+        if subscriber.link.write_prepared(frame) > self._limits.high_water:
+            self.fall_behind(subscriber)
 
     def write_with_batch(self, subscriber: Subscriber, frame: bytes) -> None:
-        """As `write`, but left for the `flush` that follows, so that a batch costs a connection one write."""
-        if subscriber.pending == b"":
-            subscriber.pending = frame
-            self._touched.append(subscriber)
-        else:
+        """As `write`, but with the step that follows, so that a batch costs a connection one write."""
+        if subscriber.pending is None:
             self.write(subscriber, frame)
+        else:
+            subscriber.pending += frame
+            self.showing.touch(subscriber)
 
     # --- behind, and back ----------------------------------------------------------------------------------------
 
@@ -353,6 +353,9 @@ class Delivery:
         """Tell the person's connections. `head`: the last seq published before the change (default: the channel's)."""
         channel = change.channel
         member = bool(change.after & 1)
+        unsettled = self._audiences.get(channel)
+        if unsettled is not None and change.user_id in self._of_user:
+            self._settle(unsettled, change)
         for subscriber in self._of_user.get(change.user_id, ()):
             at = self._head_of(channel) if head is None else head
             audience = self._audiences.get(channel)
@@ -377,7 +380,7 @@ class Delivery:
                 self.write(subscriber, closed_frame(channel, at))
                 self.counts.closed += 1
             elif member and not is_live:
-                self._audience(channel).live.add(subscriber)
+                self._settled(channel).live.add(subscriber)
                 self.write(subscriber, opened_frame(channel, at))
                 self.counts.opened += 1
 
@@ -386,7 +389,14 @@ class Delivery:
     def _audience(self, channel: str) -> Audience:
         audience = self._audiences.get(channel)
         if audience is None:
-            audience = self._audiences[channel] = Audience()
+            audience = self._audiences[channel] = Audience(channel)
+        return audience
+
+    def _settled(self, channel: str) -> Audience:
+        """The channel's audience, all of whom stand at its head: to be changed."""
+        audience = self._audience(channel)
+        if audience.unshown:
+            self._settle(audience)
         return audience
 
     def _drop_if_empty(self, channel: str, audience: Audience) -> None:
@@ -399,7 +409,7 @@ class Delivery:
 
     def _caught_up(self, subscriber: Subscriber, channel: str, live: bool) -> None:
         del subscriber.lag[channel]
-        audience = self._audience(channel)
+        audience = self._settled(channel) if live else self._audience(channel)
         audience.ahead.discard(subscriber)
         if live:
             audience.live.add(subscriber)

@@ -1,7 +1,7 @@
 """A node: connections, the events tail and the directory tail meet here, and nothing else decides.
 
-The shell calls in, one call at a time. After records it calls `flush` until that gives False, and whenever
-`has_laggards` it calls `catch_up` likewise, letting other work run in between.
+The shell calls in, one call at a time. It calls `show` until that gives False, and again when it is `next_turn`, and
+whenever `has_laggards` it calls `catch_up` likewise, letting other work run in between.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Node:
     def records(self, partition: int, records: Iterable[LogRecord]) -> None:
         """Fold the partition's next records, show what is new, answer the sends that they decide.
 
-        What has to be written waits for `flush`; call it until it gives False before the next records.
+        What has to be written waits for `show`. While `is_crowded`, call that and nothing of this kind.
         """
         state, counts = self.state, self.counts
         apply = state.numbering.sequencers[partition].apply
@@ -333,9 +333,19 @@ class Node:
         """Whether `catch_up` has something to do."""
         return self.state.delivery.has_laggards
 
-    def flush(self) -> bool:
-        """Write to some of those whom the last records concern; True while there are more."""
-        return self.state.delivery.flush()
+    def show(self) -> bool:
+        """Write to some of those whose turn it is (`core.showing`); True while there are more."""
+        return self.state.delivery.showing.step()
+
+    @property
+    def next_turn(self) -> float:
+        """When `show` will have something to do, monotonic seconds, if nothing happens until then; infinity: never."""
+        return self.state.delivery.showing.next_turn
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits to be shown in some channel that no more records should come before."""
+        return self.state.delivery.showing.is_crowded
 
     def catch_up(self) -> bool:
         """Bring some laggards a step further; True while there is more to do now."""

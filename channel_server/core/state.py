@@ -63,7 +63,7 @@ class State:
         self.directory = Directory()
         self.ring = Ring(ring_bytes)
         self.notices = Noticeboard(NoticeRing(ring_bytes // NOTICES_SHARE), numbering.head)
-        self.delivery = Delivery(self.ring, self.directory, numbering.head, limits, self.notices)
+        self.delivery = Delivery(self.ring, self.directory, numbering.head, limits, clock, self.notices)
         self.redaction = Redaction(self.ring)
         self.company = Company(
             incarnation=incarnation,

@@ -3,10 +3,6 @@
 One request to each broker is always waiting there for news. Its answer takes half a round trip, and the next request
 another half, during which nothing can be said: far from Kafka that is most of what a record waits for. So while there
 is news, a distant broker is asked beside that by a few more connections in turn, evenly over the round trip.
-
-A reader that is busy for a while with what it got needs nothing in the meantime, and gets what has come since then in
-one answer instead of one for every record: it says so (`Fetcher.come`), and a broker nearby is not asked until it is back,
-or has been away for as long as a broker may say nothing: silence would soon be taken for a break.
 """
 
 from __future__ import annotations
@@ -25,6 +21,7 @@ from services.eventlog import metrics
 from services.eventlog.batches import RawRecord, next_offset, records_of
 from services.eventlog.brokers import Brokers
 from services.eventlog.wire import Fetch, FetchAnswer
+from services.runtime.news import News
 
 log = structlog.get_logger()
 
@@ -132,39 +129,6 @@ class Place:
         return self._proof
 
 
-class News:
-    """An event for the one who waits (two may not), with a time limit: a single timer, because every record is waited for."""
-
-    def __init__(self) -> None:
-        self._there = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        self._there = True
-        self._wake()
-
-    def clear(self) -> None:
-        self._there = False
-
-    async def wait(self, seconds: float) -> bool:
-        """Until it is set; False: it was not within that time."""
-        if self._there or seconds <= 0.0:
-            return self._there
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = loop.call_later(seconds, self._wake)
-        try:
-            await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
-        return self._there
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
 class Fetcher:
     """Fills places. `news` is set whenever there is something to take, or a place has become doubtful.
 
@@ -183,22 +147,12 @@ class Fetcher:
         # Those of the places that something was fetched for since they were last taken from.
         self._filled: dict[int, Place] = {}
         self._wanted = asyncio.Event()
-        self._ahead = True
-        self._away = False
         self._busy = asyncio.Event()
         self._busy_until = 0.0
         self._asked: dict[tuple[int, int], float] = {}
         self._round_trips: defaultdict[int, float] = defaultdict(float)
         self._polled: defaultdict[int, float] = defaultdict(float)
         self._breaks = metrics.BREAKS.labels(topic)
-
-    def come(self, *, ahead: bool) -> None:
-        """The reader is there, and waits or takes. `ahead`: when there is something for it, go on asking, though it will be
-        busy with that."""
-        self._ahead = ahead
-        if self._away:
-            self._away = False
-            self._wanted.set()
 
     def resume(self) -> None:
         """Something was taken, or compared: more may be fetched."""
@@ -240,9 +194,6 @@ class Fetcher:
         """One request after another waits at the broker for news."""
         measure_at = 0.0
         while True:
-            if self._away and self._round_trips[broker] < FAR_S:
-                await self._back()
-                continue
             places = self._due(broker)
             if not places:
                 self._wanted.clear()
@@ -253,15 +204,6 @@ class Fetcher:
                 wait_ms, measure_at = 0, time.monotonic() + _MEASURED_S
             if not await self._ask(broker, 0, places, wait_ms):
                 await asyncio.sleep(_AGAIN_S)
-
-    async def _back(self) -> None:
-        """Wait for the reader, but not for long."""
-        self._wanted.clear()
-        try:
-            async with asyncio.timeout(IDLE_ANSWER_MS / 1000):
-                await self._wanted.wait()
-        except TimeoutError:
-            self.come(ahead=self._ahead)
 
     async def _poll(self, broker: int, turn: int) -> None:
         """While there is news from afar: ask at once what there is, when it is this connection's turn."""
@@ -355,7 +297,6 @@ class Fetcher:
         place.next = following
         self._busy_until = now + _BUSY_S
         self._busy.set()
-        self._away = not self._ahead
         self.news.set()
 
     def take(self, most: int) -> dict[int, list[RawRecord]]:

@@ -82,13 +82,9 @@ class TopicReader:
             await asyncio.wait(tasks)
         await self._brokers.close()
 
-    async def batch(self, timeout_ms: int, *, ahead: bool = True) -> dict[int, list[RawRecord]]:
-        """The next records by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost.
-
-        `ahead`: whether to fetch on while the caller is busy with them.
-        """
+    async def batch(self, timeout_ms: int) -> dict[int, list[RawRecord]]:
+        """The next records by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost."""
         self._taken = dict(self.positions)
-        self._fetcher.come(ahead=ahead)
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             self._resolve()
@@ -98,8 +94,6 @@ class TopicReader:
             moved = self._advance(handed)
             if handed or moved:
                 return handed
-            # Whoever waits is not away, even if something came that could not be used.
-            self._fetcher.come(ahead=ahead)
             if not await self._fetcher.news.wait(deadline - time.monotonic()):
                 self._resolve()
                 return {}

@@ -105,10 +105,10 @@ class Replay:
     ) -> None:
         await self.tail.__aexit__(kind, error, trace)
 
-    async def batch(self, timeout_ms: int, *, ahead: bool = True) -> dict[int, list[LogRecord]]:
+    async def batch(self, timeout_ms: int) -> dict[int, list[LogRecord]]:
         """As `Tail.batch`; but while the fold is not caught up, raises Overtaken as `async with` does."""
         try:
-            return await self.tail.batch(timeout_ms, ahead=ahead)
+            return await self.tail.batch(timeout_ms)
         except LogLost as lost:
             if not self._caught_up:
                 await self._raise_if_overtaken(lost)

@@ -69,17 +69,14 @@ class Tail:
     ) -> None:
         await self._reader.__aexit__(kind, error, trace)
 
-    async def batch(self, timeout_ms: int, *, ahead: bool = True) -> dict[int, list[LogRecord]]:
+    async def batch(self, timeout_ms: int) -> dict[int, list[LogRecord]]:
         """The next records by partition; {} when none came within about `timeout_ms`, and also earlier.
-
-        `ahead`: whether to fetch on while the caller is busy with them; False saves requests when it will be busy for
-        some milliseconds, and what has come meanwhile is there one round trip after it is back.
 
         Raises LogLost or `contract.envelope.UnknownEnvelopeVersion`; after either the tail is spent. Broken
         connections are not raised: the tail reconnects, and `proven_current` stands still. Cancelling it loses
         no record.
         """
-        fetched = await self._reader.batch(timeout_ms, ahead=ahead)
+        fetched = await self._reader.batch(timeout_ms)
         partitions = self._partitions
         batch: dict[int, list[LogRecord]] = {}
         for partition, records in fetched.items():

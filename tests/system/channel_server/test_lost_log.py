@@ -90,10 +90,8 @@ async def test_a_node_that_retention_overtakes_while_it_starts_begins_anew(
     starts: list[Replay] = []
     batch = Replay.batch
 
-    async def overtaken_at_first(
-        replay: Replay, timeout_ms: int, *, ahead: bool
-    ) -> dict[int, list[LogRecord]]:
-        records = await batch(replay, timeout_ms, ahead=ahead)
+    async def overtaken_at_first(replay: Replay, timeout_ms: int) -> dict[int, list[LogRecord]]:
+        records = await batch(replay, timeout_ms)
         if replay not in starts:
             starts.append(replay)
         if len(starts) == 1 and records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hypothesis import settings
@@ -15,7 +16,7 @@ from channel_server.core.directory import Directory
 from channel_server.core.limits import Limits
 from channel_server.core.ring import ENTRY_OVERHEAD, Ring
 from services.contract.directory import UserRecord
-from tests.unit.channel_server.fakes import FakeLink, channel_id, user_id
+from tests.unit.channel_server.fakes import FakeClock, FakeLink, channel_id, user_id
 
 CHANNELS = [channel_id(n) for n in range(3)]
 USERS = [user_id(n) for n in range(3)]
@@ -26,13 +27,26 @@ channels = st.sampled_from(CHANNELS)
 users = st.sampled_from(USERS)
 
 
+class SlowLink(FakeLink):
+    """Every write takes so many seconds."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+
+    def write_prepared(self, frames: bytes) -> int:
+        self._clock.now += self._seconds
+        return super().write_prepared(frames)
+
+
 class Connection:
     """A client: its link, and what it makes of the frames. `views`: channel -> last seq, of the open ones."""
 
-    def __init__(self, user: str, named: dict[str, int]) -> None:
+    def __init__(self, user: str, named: dict[str, int], link: FakeLink) -> None:
         self.user = user
         self.named = dict(named)
-        self.link = FakeLink()
+        self.link = link
         self.subscriber = Subscriber(self.link)
         self.views: dict[str, int] = {}
         self.heads_at_join: dict[str, int] = {}
@@ -67,16 +81,21 @@ class DeliveryMachine(RuleBasedStateMachine):
         ring=st.integers(2, 12),
         slice_=st.integers(1, 3),
         chunk=st.integers(1, 4),
+        cost=st.sampled_from([0.0, 0.0001, 0.005]),
         outsiders=st.sets(st.tuples(channels, users), max_size=4),
     )
-    def start(self, ring: int, slice_: int, chunk: int, outsiders: set[tuple[str, str]]) -> None:
+    def start(self, ring: int, slice_: int, chunk: int, cost: float, outsiders: set[tuple[str, str]]) -> None:
+        self.clock = FakeClock()
+        self.cost = cost
         self.heads = dict.fromkeys(CHANNELS, 0)
         self.directory = Directory()
         for user in USERS:
             self.directory.apply(UserRecord(id=user, workspace_id="ws", name="", active=True, version=1))
         self.ring = Ring(ring * FRAME)
-        limits = Limits(high_water=FRAME, chunk=chunk * FRAME, slice=slice_)
-        self.delivery = Delivery(self.ring, self.directory, lambda channel: self.heads[channel], limits)
+        limits = Limits(high_water=FRAME, chunk=chunk * FRAME, slice=slice_, unshown=10 * FRAME)
+        self.delivery = Delivery(
+            self.ring, self.directory, lambda channel: self.heads[channel], limits, self.clock
+        )
         self.version = 1
         self.connections: list[Connection] = []
         self.lost: list[tuple[str, dict[str, int]]] = []
@@ -103,7 +122,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             if named and ahead:
                 first = next(iter(named))
                 named[first] = self.heads[first] + ahead
-        connection = Connection(user, named)
+        connection = Connection(user, named, SlowLink(self.clock, self.cost))
         heads = self.delivery.join(connection.subscriber, self.directory.users[user], named)
         for channel in CHANNELS:
             is_member = (channel, user) in self.members
@@ -136,7 +155,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         script=st.lists(st.one_of(st.none(), st.tuples(users, st.booleans())), min_size=1, max_size=6),
     )
     def publish(self, channel: str, script: list[tuple[str, bool] | None]) -> None:
-        self._to_the_end(self.delivery.flush)
+        while self.delivery.showing.is_crowded:
+            self.delivery.showing.step()
         shown = self.heads[channel]
         frames, turns = [], []
         for place, act in enumerate(script):
@@ -176,9 +196,10 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     # time and sockets
 
-    @rule()
-    def flush(self) -> None:
-        self.delivery.flush()
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.1]))
+    def show(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.delivery.showing.step()
 
     @rule()
     def catch_up(self) -> None:
@@ -196,7 +217,6 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(held=st.booleans())
     def hold(self, held: bool) -> None:
-        self._to_the_end(self.delivery.flush)
         self.delivery.held = held
 
     # what must be true
@@ -219,7 +239,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         for connection in self.connections:
             self._drain(connection)
             self.delivery.settle_unresolved(connection.subscriber)
-        self._to_the_end(self.delivery.flush)
+        self._show_all()
         self._to_the_end(self.delivery.catch_up)
         for connection in self.connections:
             connection.read(self.permitted)
@@ -234,11 +254,18 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.delivery.leave(connection.subscriber)
         assert not self.delivery._audiences, "nobody left, nothing kept"
         assert not self.delivery.behind
+        assert self.delivery.showing.next_turn == math.inf
+        assert not self.delivery.showing.is_crowded
 
     def _drain(self, connection: Connection) -> None:
         connection.link.reads = True
         connection.link.unread = 0
         self.delivery.drained(connection.subscriber)
+
+    def _show_all(self) -> None:
+        while self.delivery.showing.next_turn < math.inf:
+            self.clock.now = max(self.clock.now, self.delivery.showing.next_turn)
+            self._to_the_end(self.delivery.showing.step)
 
     @staticmethod
     def _to_the_end(step: Any) -> None:

@@ -1,43 +1,60 @@
-"""The pace of showing: what a batch costs to write decides when the next one is taken."""
+"""What the loops do with a node that has much to show, and how often they look at proofs."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from channel_server import loops
-from channel_server.loops import REST_AT_MOST, rest_after
 from services.eventlog.errors import Overtaken
 from services.eventlog.records import LogRecord
+from tests.stack.waiting import until
+
+A_RECORD = {0: [LogRecord(0, 0, 0, None, b"{}", 0)]}
 
 
-class SlowToShow:
-    """A node that needs 8 ms to write a batch, and the log that has three for it; `happened` tells in which order."""
+class Busy:
+    """A node that shows what it was given in so many steps, and the log that has something for it; `happened` tells in
+    which order."""
 
     has_laggards = False
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int, batches: int, *, crowds: bool = False) -> None:
+        """`crowds`: whatever it is given is too much to take more before it is shown."""
         self.happened: list[str] = []
-        self.now = 0.0
-        self.ahead: list[bool] = []
-        self._batches = 3
+        self._steps = steps
+        self._batches = batches
+        self._left = 0
+        self._crowds = crowds
 
-    async def batch(self, timeout_ms: int, *, ahead: bool) -> dict[int, list[LogRecord]]:
+    async def batch(self, timeout_ms: int) -> dict[int, list[LogRecord]]:
+        await asyncio.sleep(0)
         self._batches -= 1
-        self.ahead.append(ahead)
         if self._batches < 0:
             raise Overtaken("enough")
+        return A_RECORD
+
+    def records(self, partition: int, records: list[LogRecord]) -> None:
         self.happened.append("taken")
-        return {0: [LogRecord(0, 0, 0, None, b"{}", 0)]}
+        self._left += self._steps
 
-    def records(self, partition: int, records: list[LogRecord]) -> None: ...
+    def show(self) -> bool:
+        if self._left:
+            self._left -= 1
+            self.happened.append("shown")
+        return self._left > 0
 
-    def flush(self) -> bool:
-        self.now += 0.008
-        return False
+    @property
+    def is_crowded(self) -> bool:
+        return self._crowds and self._left > 0
+
+    @property
+    def next_turn(self) -> float:
+        return 0.0 if self._left else math.inf
 
     def proofs(self) -> dict[int, float]:
         return {0: 0.0}
@@ -47,43 +64,47 @@ class SlowToShow:
 
     def proven(self, events: dict[int, float], directory: float) -> None: ...
 
-    async def sleep(self, seconds: float) -> None:
-        self.happened.append(f"rested {seconds:.3f}")
 
-
-async def test_the_loop_rests_between_batches_that_take_long_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow: Any = SlowToShow()
-    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=lambda: slow.now))
-    monkeypatch.setattr(loops, "asyncio", SimpleNamespace(Event=asyncio.Event, sleep=slow.sleep))
+async def followed(node: Any) -> list[str]:
+    """What happened until the log had nothing more and everything was shown."""
+    running = loops.Loops(node, node, node)
+    showing = asyncio.create_task(running.show())
     with pytest.raises(Overtaken):
-        await loops.Loops(slow, slow, slow).follow_events()
-    assert slow.happened == ["taken", "rested 0.010"] * 3
-    assert slow.ahead == [True, False, False, False], "nothing is fetched while it rests"
+        await running.follow_events()
+    await until(lambda: node.next_turn == math.inf, 10.0, what="all of it is shown")
+    showing.cancel()
+    return list(node.happened)
 
 
-def test_a_batch_that_took_long_to_show_lets_the_next_one_grow_but_not_for_long() -> None:
-    assert rest_after(0.0) == rest_after(0.0003) == 0.0, (
-        "a lone message in a small channel keeps nobody waiting"
-    )
-    assert rest_after(0.008) == 0.010
-    assert rest_after(5.0) == REST_AT_MOST
+async def test_what_comes_is_not_kept_waiting_by_what_takes_long_to_show() -> None:
+    happened = await followed(Busy(steps=50, batches=3))
+    assert happened.count("taken") == 3
+    assert happened.count("shown") == 150, "and all of it is shown"
+    assert happened.index("shown") == 1, "at once, if there is only little"
+    assert "taken" not in happened[-100:], "the log was read on in between"
+
+
+async def test_nothing_more_is_taken_while_too_much_is_unshown() -> None:
+    happened = await followed(Busy(steps=50, batches=2, crowds=True))
+    assert happened == (["taken"] + ["shown"] * 50) * 2
 
 
 async def test_proofs_are_not_looked_at_with_every_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick: Any = SlowToShow()
+    quick: Any = Busy(steps=0, batches=0)
     proved: list[float] = []
     moments = iter((0.012, 0.018, 0.03))
+    now: float | None = 0.0
 
-    async def batch(_: int, *, ahead: bool) -> dict[int, list[LogRecord]]:
-        quick.now = next(moments, None)
-        if quick.now is None:
+    async def batch(_: int) -> dict[int, list[LogRecord]]:
+        nonlocal now
+        now = next(moments, None)
+        if now is None:
             raise Overtaken("enough")
-        assert ahead, "who is shown little is fetched for all the time"
         return {}
 
     quick.batch = batch
-    quick.proven = lambda events, directory: proved.append(quick.now)
-    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=lambda: quick.now))
+    quick.proven = lambda events, directory: proved.append(now or 0.0)
+    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=lambda: now))
     with pytest.raises(Overtaken):
         await loops.Loops(quick, quick, quick).follow_events()
     assert proved == [0.012, 0.03]

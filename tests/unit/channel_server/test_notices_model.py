@@ -16,7 +16,7 @@ from channel_server.core.limits import Limits
 from channel_server.core.noticeboard import Noticeboard, NoticeRing, Told
 from channel_server.core.ring import Ring
 from services.contract.directory import UserRecord
-from tests.unit.channel_server.fakes import FakeLink, user_id
+from tests.unit.channel_server.fakes import FakeClock, FakeLink, user_id
 
 WORKSPACES = ["ws_" + "a" * 32, "ws_" + "b" * 32]
 USERS = [user_id(n) for n in range(4)]
@@ -59,7 +59,7 @@ class NoticesMachine(RuleBasedStateMachine):
         self.held: dict[str, dict[int, frozenset[str] | None]] = {stream: {} for stream in self.heads}
         self.board = Noticeboard(NoticeRing(ring * (len(FRAME) + 400)), lambda stream: self.heads[stream])
         limits = Limits(high_water=len(FRAME), chunk=chunk * len(FRAME), slice=slice_)
-        self.delivery = Delivery(Ring(0), directory, lambda _: 0, limits, self.board)
+        self.delivery = Delivery(Ring(0), directory, lambda _: 0, limits, FakeClock(), self.board)
         self.devices: list[Device] = []
         self.lost: list[tuple[str, int]] = []
 
@@ -95,7 +95,7 @@ class NoticesMachine(RuleBasedStateMachine):
         script=st.lists(st.one_of(st.none(), st.frozensets(st.sampled_from(USERS))), min_size=1, max_size=5),
     )
     def publish(self, workspace: str, script: list[frozenset[str] | None]) -> None:
-        self._to_the_end(self.delivery.flush)
+        self._to_the_end(self.delivery.showing.step)
         stream = self.directory.streams[workspace]
         told = []
         for to in script:
@@ -107,17 +107,17 @@ class NoticesMachine(RuleBasedStateMachine):
         self.board.publish(stream, told, self.delivery)
 
     @rule()
-    def flush(self) -> None:
-        self.delivery.flush()
+    def show(self) -> None:
+        self.delivery.showing.step()
 
     @rule()
     def catch_up(self) -> None:
-        self._to_the_end(self.delivery.flush)
+        self._to_the_end(self.delivery.showing.step)
         self.delivery.catch_up()
 
     @rule(held=st.booleans())
     def hold(self, held: bool) -> None:
-        self._to_the_end(self.delivery.flush)
+        self._to_the_end(self.delivery.showing.step)
         self.delivery.held = held
 
     @precondition(lambda self: self.devices)
@@ -152,7 +152,7 @@ class NoticesMachine(RuleBasedStateMachine):
             return
         self.delivery.held = False
         for _ in range(100):
-            self._to_the_end(self.delivery.flush)
+            self._to_the_end(self.delivery.showing.step)
             for device in self.devices:
                 device.link.reads = True
                 device.link.unread = 0

@@ -175,7 +175,7 @@ class TwoNodes:
 
     def tail(self) -> None:
         reader, partition, records = self._node(), self.rng.choice(list(self.log)), self.rng.randint(1, 6)
-        self._to_the_end(reader.node.flush)
+        self._to_the_end(reader.node.show)
         begin = reader.read[partition]
         batch = self.log[partition][begin : begin + records]
         reader.read[partition] += len(batch)
@@ -191,7 +191,7 @@ class TwoNodes:
 
     def step(self) -> None:
         reader = self._node()
-        reader.node.flush()
+        reader.node.show()
         reader.node.catch_up()
 
     def crash(self) -> None:
@@ -279,10 +279,10 @@ class TwoNodes:
     def _read_all(self, reader: Reader) -> None:
         self._read_directory(reader)
         for partition, records in self.log.items():
-            self._to_the_end(reader.node.flush)
+            self._to_the_end(reader.node.show)
             reader.node.records(partition, records[reader.read[partition] :])
             reader.read[partition] = len(records)
-        self._to_the_end(reader.node.flush)
+        self._to_the_end(reader.node.show)
         self._to_the_end(reader.node.catch_up)
 
     def _disconnect(self, person: Person) -> None:

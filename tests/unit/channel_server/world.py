@@ -194,7 +194,7 @@ class World:
         self.settle()
 
     def settle(self) -> None:
-        while self.node.flush():
+        while self.node.show():
             pass
         while self.node.catch_up():
             pass

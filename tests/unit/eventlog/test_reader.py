@@ -19,7 +19,6 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from services.eventlog import reader
 from services.eventlog.reader import TopicReader
 from services.eventlog.wire import Fetch, FetchAnswer, Fetched
-from tests.stack.waiting import until
 
 TOPIC = "events.1"
 PARTITIONS = 2
@@ -128,8 +127,7 @@ async def test_wherever_it_is_cancelled_every_record_is_handed_out_once(
     async with TopicReader("", TOPIC, positions, last={}, identify=lambda _: "") as reading:
         for _ in range(150):
             log.append(rng.randrange(PARTITIONS), rng.randint(1, 4))
-            ahead = rng.random() < 0.5
-            batch = asyncio.create_task(reading.batch(rng.choice((0, 1, 1_000)), ahead=ahead))
+            batch = asyncio.create_task(reading.batch(rng.choice((0, 1, 1_000))))
             for _ in range(rng.randint(0, 12)):
                 await asyncio.sleep(0)
             batch.cancel()
@@ -138,7 +136,7 @@ async def test_wherever_it_is_cancelled_every_record_is_handed_out_once(
                 take(batch.result())
         async with asyncio.timeout(20):
             while {p: len(offsets) for p, offsets in read.items()} != log.ends:
-                take(await reading.batch(100, ahead=False))
+                take(await reading.batch(100))
     assert read == {p: list(range(end)) for p, end in log.ends.items()}
 
 
@@ -167,40 +165,12 @@ def reading_all() -> TopicReader:
     return TopicReader("", TOPIC, dict.fromkeys(range(PARTITIONS), 0), last={}, identify=lambda _: "")
 
 
-async def test_who_is_busy_for_a_while_gets_what_came_meanwhile_in_one_answer(log: Log) -> None:
-    async with reading_all() as reading:
-        log.append(0, 1)
-        assert len((await reading.batch(1_000, ahead=False))[0]) == 1
-        asked = FakeBrokers.asked
-        for _ in range(3):
-            log.append(0, 2)
-            for _ in range(20):
-                await asyncio.sleep(0)
-        assert FakeBrokers.asked == asked, "asked while nobody was there to take it"
-        assert len((await reading.batch(1_000, ahead=True))[0]) == 6
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert FakeBrokers.asked > asked + 1, "and then asked on"
-
-
-async def test_who_is_busy_for_long_is_asked_for_all_the_same(log: Log) -> None:
-    """Else the silence would be taken for a break, and what is proven of the other partitions would grow old."""
-    async with reading_all() as reading:
-        log.append(0, 1)
-        await reading.batch(1_000, ahead=False)
-        asked, proofs = FakeBrokers.asked, reading.proofs()
-        await until(
-            lambda: reading.proofs()[1] > proofs[1], 10.0, what="a partition nobody wrote to is proven anew"
-        )
-        assert FakeBrokers.asked > asked
-
-
 async def test_what_cannot_be_used_is_fetched_again_at_once(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeBrokers, "spoiled", 1)
     async with reading_all() as reading:
         log.append(0, 1)
-        came = await reading.batch(10_000, ahead=False)
+        came = await reading.batch(10_000)
         assert FakeBrokers.spoiled == 0
         assert [record.offset for record in came[0]] == [0]

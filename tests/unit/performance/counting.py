@@ -67,7 +67,7 @@ class Channel:
     def show(self, partition: int, records: list[LogRecord]) -> None:
         """What the node does with a batch of the tail."""
         self.world.node.records(partition, records)
-        while self.world.node.flush():
+        while self.world.node.show():
             pass
 
 
