@@ -8,7 +8,7 @@ import gc
 import random
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import structlog
@@ -40,6 +40,10 @@ log = structlog.get_logger()
 
 SEE_OFF_SECONDS = 2.0
 LOOK_SECONDS = 10.0
+
+REPLAYED_OBJECTS = 50_000
+"""While it replays, a node makes so many objects before the collector looks for cycles among them: a batch of records is
+made of more than a thousand, none is in a cycle, and what stays of millions would be looked at again and again."""
 
 
 class SystemClock:
@@ -139,7 +143,8 @@ class ChannelServer:
                         ]
                         watching = watch_epoch(settings.kafka, generation)
                         following.append(tasks.create_task(watching, name="watch_epoch"))
-                        await loops.replayed.wait()
+                        with _collecting_rarely():
+                            await loops.replayed.wait()
                         seconds = round(time.monotonic() - started, 2)
                         log.info("replayed", seconds=seconds, events=node.counts.events)
                         server = await self._open_doors(node, loops)
@@ -193,6 +198,16 @@ class ChannelServer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SEE_OFF_SECONDS):
                     await self._server.wait_closed()
+
+
+@contextlib.contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    usual = gc.get_threshold()
+    gc.set_threshold(REPLAYED_OBJECTS, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 async def _what_was_lost(group: BaseExceptionGroup[BaseException], replay: Replay) -> BaseException:

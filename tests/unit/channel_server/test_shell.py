@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from channel_server.internal import InternalApi, normal
 from channel_server.loops import BATCH_BYTES, BATCH_RECORDS, bounded
-from channel_server.main import _what_was_lost
+from channel_server.main import REPLAYED_OBJECTS, _collecting_rarely, _what_was_lost
 from channel_server.metrics import NodeCollector
 from services.contract.envelope import digest_of
 from services.contract.events import MessagePosted, encode_event
@@ -209,3 +210,11 @@ async def test_a_rewritten_log_is_what_ended_a_node_even_if_another_reader_was_q
     assert await _what_was_lost(group, replay) is (rewritten if found_by_a_look else quicker)
     group = ExceptionGroup("", [quicker, rewritten])
     assert await _what_was_lost(group, replay) is rewritten
+
+
+def test_the_collector_rests_while_a_node_replays_and_not_longer() -> None:
+    usual = gc.get_threshold()
+    with pytest.raises(TimeoutError), _collecting_rarely():
+        assert gc.get_threshold() == (REPLAYED_OBJECTS, *usual[1:])
+        raise TimeoutError
+    assert gc.get_threshold() == usual
