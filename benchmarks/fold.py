@@ -13,6 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from services.contract.envelope import Envelope, decode_envelope, digest_of, encode_envelope
 from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
@@ -32,7 +34,7 @@ def records(count: int, duplicates: float, rate: int, seed: int = 1) -> list[tup
         now = START_MS + offset * 1000 // rate
         if log and dice.random() < duplicates:
             _, _, original, digest = log[-dice.randint(1, min(len(log), 1_000))]
-            log.append((offset, now, original._replace(stamped=now), digest))
+            log.append((offset, now, replace(original, stamped=now), digest))
             continue
         header = encode_envelope(dice.choice(channels), dice.choice(senders), new_event_id(now - 5), now)
         log.append((offset, now, decode_envelope([header]), digest_of(header[1])))

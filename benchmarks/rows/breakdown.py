@@ -8,6 +8,7 @@ from typing import Final
 
 import httpx
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.core.bench import GENEROUS, Bench
@@ -162,7 +163,7 @@ def pure_steps() -> dict[str, Callable[[], object]]:
     record: LogRecord = read_record(partition, 8, 0, now, [header], value)
     envelope = record.envelope
     assert envelope is not None
-    fresh = [envelope._replace(id=new_event_id(now)) for _ in range(COUNT)]
+    fresh = [replace(envelope, id=new_event_id(now)) for _ in range(COUNT)]
     sequencer = Sequencer(generation)
     turn = iter(range(1 << 60))
 

@@ -15,16 +15,18 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 HEADER: Final = "lockstep"
 VERSION: Final = b"1"
 
 # One expression judges all fields: a record is either wholly well-formed or skipped by every reader alike.
-_V1 = re.compile(
-    rb"1 (ch_[0-9a-f]{32}) (usr_[0-9a-f]{32})"
-    rb" ([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}) ([0-9]{1,15})"
-)
+_v1 = re.compile(
+    r"1 (ch_[0-9a-f]{32}) (usr_[0-9a-f]{32})"
+    r" ([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}) ([0-9]{1,15})"
+).fullmatch
 
 
 class MalformedEnvelope(ValueError):
@@ -35,7 +37,7 @@ class UnknownEnvelopeVersion(ValueError):
     """The envelope's version is not one this release can count by: the reader must stop."""
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What the sequencer reads of a record. `stamped` and `born` are Unix milliseconds."""
 
     channel: str
@@ -63,14 +65,15 @@ def decode_envelope(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
             value = content or b""
     if value is None:
         raise MalformedEnvelope("no envelope")
-    match = _V1.fullmatch(value)
+    # Latin-1 has a character for every byte; the expression knows none but ASCII's.
+    match = _v1(value.decode("latin-1"))
     if match is None:
         version, _, _ = value.partition(b" ")
         if version.isdigit() and version != VERSION:
             raise UnknownEnvelopeVersion(f"envelope version {version.decode('ascii')}")
         raise MalformedEnvelope(f"not an envelope of version 1: {value[:200]!r}")
     channel, sender, id, stamped = match.groups()
-    return Envelope(channel.decode(), sender.decode(), id.decode(), int(stamped), int(id[:8] + id[9:13], 16))
+    return Envelope(channel, sender, id, int(stamped), int(id[:8] + id[9:13], 16))
 
 
 def partition_of(channel: str, partitions: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from services.contract.envelope import (
     Envelope,
@@ -15,7 +16,7 @@ from services.contract.envelope import (
 from services.contract.mentions import decode_mentions
 
 
-class LogRecord(NamedTuple):
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
     """One record of a partition.
 
     appended    the broker's append time, Unix milliseconds

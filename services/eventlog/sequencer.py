@@ -39,7 +39,7 @@ class Kind(IntEnum):
     FUTURE = 4
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The fold's word on one record.
 
     seq     NUMBERED: its number. DUPLICATE, ID_REUSED: the original's number, None when it was numbered before
@@ -179,9 +179,9 @@ class Sequencer:
 
         Records must come in the order of their offsets, each once.
         """
-        channel, sender, id, stamped, born = envelope
+        channel, sender, id, born = envelope.channel, envelope.sender, envelope.id, envelope.born
         now = self.now
-        agreed = appended if appended < stamped else stamped
+        agreed = appended if appended < envelope.stamped else envelope.stamped
         if agreed > now:
             self.now = now = agreed
             times = self._times

@@ -93,13 +93,14 @@ class PartitionFold:
             if envelope is None:
                 batch.verdicts["skipped"] += 1
                 continue
-            kind, seq, now, _ = self._sequencer.apply(record.offset, record.appended, envelope, record.digest)
-            batch.verdicts[_NAMES[kind]] += 1
-            if kind is not Kind.NUMBERED:
+            verdict = self._sequencer.apply(record.offset, record.appended, envelope, record.digest)
+            batch.verdicts[_NAMES[verdict.kind]] += 1
+            if verdict.kind is not Kind.NUMBERED:
                 continue
+            seq = verdict.seq
             if seq is None:
                 raise AssertionError(f"offset {record.offset} has no number, though the fold counts from 0")
-            at = Numbered(envelope.channel, seq, envelope.id, envelope.sender, now, record.mentions)
+            at = Numbered(envelope.channel, seq, envelope.id, envelope.sender, verdict.now, record.mentions)
             self._store(at, record, batch)
         if last is None:
             return

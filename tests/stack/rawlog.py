@@ -61,10 +61,11 @@ class Folding:
             envelope = decode_envelope(entry.headers)
         except ValueError:
             return None
-        channel, sender, id, stamped, born = envelope
+        channel, sender, id = envelope.channel, envelope.sender, envelope.id
+        born = envelope.born
         if partition_of(channel, self.generation.partitions) != entry.partition:
             return None
-        self.now = max(self.now, min(entry.appended, stamped))
+        self.now = max(self.now, min(entry.appended, envelope.stamped))
         while self.ages and self.ages[0][0] < self.now - self.generation.window_ms:
             del self.window[self.ages.popleft()[1]]
         key = (channel, sender, id)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.contract.envelope import (
     HEADER,
+    Envelope,
     UnknownEnvelopeVersion,
     digest_of,
     encode_envelope,
@@ -29,7 +30,7 @@ def test_a_record_of_a_kind_nobody_knows_counts_all_the_same() -> None:
     value = b'{"type":"from.the.future","x":[1,2]}'
     record = read_record(partition_of(CHANNEL, 8), 8, 5, 99, [("other", b"1"), header], value)
     assert record.envelope is not None
-    assert record.envelope == (CHANNEL, SENDER, id, 123, born_ms(id))
+    assert record.envelope == Envelope(CHANNEL, SENDER, id, 123, born_ms(id))
     assert (record.offset, record.appended, record.value, record.digest) == (5, 99, value, digest_of(value))
 
 

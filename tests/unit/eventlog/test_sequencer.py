@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.contract.envelope import Envelope
 from services.contract.generation import Generation
@@ -74,7 +75,7 @@ def assert_same(got: Verdict, want: Verdict, checkpoint_now: int) -> None:
     """The same verdict; only the number of an original from before the checkpoint may be unknown."""
     if got == want:
         return
-    assert got._replace(seq=want.seq) == want
+    assert replace(got, seq=want.seq) == want
     assert got.seq is None
     assert want.kind in (Kind.DUPLICATE, Kind.ID_REUSED)
     assert want.now <= checkpoint_now + GENERATION.window_ms
@@ -183,9 +184,9 @@ def test_refilling_judges_by_the_clock_of_then() -> None:
     resumed = Sequencer.resume(GENERATION, whole.checkpoint(3), dict(whole.heads))
     for entry in log:
         resumed.apply(*entry, 1)
-    again = early._replace(stamped=t + 55)
+    again = replace(early, stamped=t + 55)
     assert (
         resumed.apply(3, t + 55, again, 1)
         == whole.apply(3, t + 55, again, 1)
-        == (Kind.NUMBERED, 3, t + 55, 3)
+        == Verdict(Kind.NUMBERED, 3, t + 55, 3)
     )

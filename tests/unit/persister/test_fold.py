@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.contract.envelope import Envelope, digest_of
 from services.contract.events import (
@@ -80,8 +81,8 @@ def test_what_is_not_numbered_only_moves_the_position_and_the_clock() -> None:
     again = record(1, posted(), id=one.envelope.id)
     expired = record(2, posted(), id=one.envelope.id, at=late)
     future = record(3, posted(), id=new_event_id(late + 100_000_000), at=late)
-    expired = expired._replace(envelope=expired.envelope and expired.envelope._replace(born=NOW))
-    future = future._replace(envelope=future.envelope and future.envelope._replace(born=late + 100_000_000))
+    expired = replace(expired, envelope=expired.envelope and replace(expired.envelope, born=NOW))
+    future = replace(future, envelope=future.envelope and replace(future.envelope, born=late + 100_000_000))
     batch = fold({0: partition}, {0: [again, expired, future, rubbish(4)]})
     assert not batch.events
     assert not batch.heads
@@ -119,7 +120,7 @@ def test_whatever_the_kind_and_the_body_a_row_can_be_stored(kind: str, noise: by
 def test_several_partitions_share_a_batch() -> None:
     partitions = {p: PartitionFold(GENERATION, p, Sequencer(GENERATION), 0) for p in (0, 1)}
     late = record(0, posted(), at=NOW + 5)
-    batch = fold(partitions, {1: [record(0, posted())._replace(partition=1)], 0: [late]})
+    batch = fold(partitions, {1: [replace(record(0, posted()), partition=1)], 0: [late]})
     assert [position.partition for position in batch.positions] == [0, 1]
     assert batch.oldest_ms == NOW
 

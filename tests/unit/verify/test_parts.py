@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from services.contract import envelope as contract
 from services.contract.events import shown_body
@@ -91,7 +92,7 @@ HEADER_BYTES = st.builds(
 )
 def test_envelopes_are_read_as_the_contract_reads_them(headers: list[tuple[str, bytes]]) -> None:
     try:
-        theirs = tuple(contract.decode_envelope(headers))
+        theirs = astuple(contract.decode_envelope(headers))
     except contract.MalformedEnvelope:
         assert read_envelope(headers) is None
     except contract.UnknownEnvelopeVersion:
