@@ -150,6 +150,11 @@ class NodeCollector(Collector):
                 "Connections whose buffer is above the high-water mark.",
             ),
             ("unadmitted_connections", len(state.unadmitted), "Open connections without a welcome yet."),
+            (
+                "joining_connections",
+                len(state.joining),
+                "Connections on their way into many channels, without a welcome yet.",
+            ),
             ("sends_under_way", len(state.sends), "Sends that wait for the verdict of this node's fold."),
             ("parked_sends", state.parked, "Sends that wait for the directory."),
             ("ring_bytes", state.ring.bytes, "Memory taken by recent events."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from channel_server.core.directory import Membership, User
@@ -27,7 +27,8 @@ class Turn(NamedTuple):
 class Subscriber:
     """A connected client as delivery sees it.
 
-    pending     bytes that its next write begins with, often shared with others; None while it is behind
+    pending     bytes that its next write begins with, often shared with others; None while it is behind, or joining
+    joining     while it is on its way into its channels: it is shown nothing before it is in all of them
     lag         the channels in which it is not live, by id
     unresolved  channels it named when it resumed without being a member: the last seq it named
     stream      of the notices of its workspace; empty before it is admitted
@@ -38,6 +39,7 @@ class Subscriber:
     __slots__ = (
         "behind_since",
         "granted",
+        "joining",
         "lag",
         "link",
         "notices",
@@ -54,11 +56,30 @@ class Subscriber:
         self.pending: bytes | None = b""
         self.lag: dict[str, Lag] = {}
         self.unresolved: dict[str, int] = {}
+        self.joining: Joining | None = None
         self.scheduled = False
         self.behind_since = 0.0
         self.granted = 0
         self.stream = ""
         self.notices: int | None = None
+
+
+class Joining:
+    """A subscriber on its way into all of its person's channels.
+
+    named       the last seq of each channel that it resumes from
+    heads       of the channels that it is in already, where it does not resume from them: what its `welcome` says
+    place       how many of `channels` have been gone through; one may come twice
+    """
+
+    __slots__ = ("channels", "heads", "named", "place", "user")
+
+    def __init__(self, user: User, named: Mapping[str, int]) -> None:
+        self.user = user
+        self.named = named
+        self.channels = list(user.memberships)
+        self.heads: dict[str, int] = {}
+        self.place = 0
 
 
 class Lane:

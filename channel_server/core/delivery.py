@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from channel_server.core.audience import Audience, Lag, Subscriber, Turn
+from channel_server.core.audience import Audience, Joining, Lag, Subscriber, Turn
 from channel_server.core.compose import closed_frame, gap_frame, opened_frame
 from channel_server.core.counts import DeliveryCounts
 from channel_server.core.directory import Directory, MembershipChanged, User
@@ -65,30 +65,56 @@ class Delivery:
 
     # --- coming and going -------------------------------------------------------------------------------------
 
-    def join(self, subscriber: Subscriber, user: User, named: Mapping[str, int]) -> dict[str, int]:
-        """Subscribe to all of the person's channels; `named` is what the client resumes from.
+    def join(self, subscriber: Subscriber, user: User, named: Mapping[str, int]) -> Joining:
+        """Begin to subscribe to all of the person's channels; `named` is what the client resumes from.
 
-        Gives the heads for `welcome`. Channels named without being a member wait in `unresolved` for a membership,
-        or for `settle_unresolved`. Nothing is written before the next `catch_up`.
+        `join_some` does it. Channels named without being a member wait in `unresolved` for a membership, or for
+        `settle_unresolved`. Nothing is written before the `catch_up` after it.
         """
+        joining = subscriber.joining = Joining(user, named)
         subscriber.user = user
+        subscriber.pending = None
         self._of_user.setdefault(user.id, []).append(subscriber)
-        heads: dict[str, int] = {}
-        for channel, membership in user.memberships.items():
-            if not membership & 1:
-                continue
-            head = self._head_of(channel)
-            last = named.get(channel)
-            if last != head:
-                heads[channel] = head
-            if last is None or last == head:
-                self._settled(channel).live.add(subscriber)
-            else:
-                self._lag(subscriber, channel, Lag(last, membership))
         for channel, last in named.items():
             if not user.memberships.get(channel, 0) & 1:
                 subscriber.unresolved[channel] = last
-        return heads
+        return joining
+
+    def join_some(self, subscriber: Subscriber, most: int) -> bool:
+        """Go through so many channels. True while there are more; then it is shown what comes, and `heads` are whole."""
+        joining = subscriber.joining
+        if joining is None:
+            return False
+        named, memberships = joining.named, joining.user.memberships
+        begin = joining.place
+        joining.place += most
+        for channel in joining.channels[begin : joining.place]:
+            if channel in subscriber.lag:
+                continue  # its membership has changed meanwhile, and that will be told
+            last = named.get(channel)
+            membership = memberships[channel]
+            if not membership & 1:
+                if last is not None:
+                    subscriber.unresolved[channel] = last
+                continue
+            audience = self._settled(channel)
+            if subscriber in audience.live:
+                continue
+            head = self._head_of(channel)
+            if last != head:
+                joining.heads[channel] = head
+            if last is None or last == head:
+                audience.live.add(subscriber)
+            else:
+                self._lag(subscriber, channel, Lag(last, membership))
+                self._drop_if_empty(channel, audience)
+        if joining.place < len(joining.channels):
+            return True
+        subscriber.joining = None
+        subscriber.pending = b""
+        if subscriber.lag:
+            self.schedule(subscriber)
+        return False
 
     def leave(self, subscriber: Subscriber) -> None:
         """The connection is over. Harmless when it never joined."""
@@ -96,6 +122,7 @@ class Delivery:
         if user is None:
             return
         subscriber.user = None
+        subscriber.joining = None
         self.board.leave(subscriber)
         of_user = self._of_user[user.id]
         of_user.remove(subscriber)
@@ -249,7 +276,7 @@ class Delivery:
 
     def drained(self, subscriber: Subscriber) -> None:
         """Its buffer is at or below the low-water mark. Harmless when it was not behind."""
-        if subscriber.pending is None:
+        if subscriber.pending is None and subscriber.joining is None:
             subscriber.pending = b""
             subscriber.behind_since = 0.0
             subscriber.granted = 0
@@ -366,6 +393,8 @@ class Delivery:
                 # The directory is late: a member all along, who resumes. A member event: one from here on.
                 resumes = change.after if head is None else _NEVER
                 self._lag(subscriber, channel, Lag(subscriber.unresolved.pop(channel), resumes))
+            elif subscriber.joining is not None and not is_live:
+                subscriber.joining.channels.append(channel)
             elif self.held or subscriber.pending is None:
                 if is_live:
                     assert audience is not None

@@ -331,7 +331,7 @@ class Node:
     @property
     def has_laggards(self) -> bool:
         """Whether `catch_up` has something to do."""
-        return self.state.delivery.has_laggards
+        return self.state.delivery.has_laggards or bool(self.state.joining)
 
     def show(self) -> bool:
         """Write to some of those whose turn it is (`core.showing`); True while there are more."""
@@ -348,5 +348,11 @@ class Node:
         return self.state.delivery.showing.is_crowded
 
     def catch_up(self) -> bool:
-        """Bring some laggards a step further; True while there is more to do now."""
-        return self.state.delivery.catch_up()
+        """Bring some newcomers and laggards a step further; True while there is more to do now."""
+        joining = self.state.joining
+        if joining:
+            newcomer = joining.popleft()
+            assert isinstance(newcomer, Session)
+            if newcomer.join_some():
+                joining.append(newcomer)
+        return self.state.delivery.catch_up() or bool(joining)

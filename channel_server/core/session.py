@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from channel_server.core.admission import Admitted, Denied, NotYet, admit
-from channel_server.core.audience import Subscriber
+from channel_server.core.audience import Joining, Subscriber
 from channel_server.core.compose import pong_frame, prepared
 from channel_server.core.limits import TokenBucket
 from channel_server.core.ports import Link
@@ -262,22 +262,39 @@ class Session(Subscriber):
     def _welcome(self, admitted: Admitted, frame: Connect, now: float) -> None:
         state, user = self._state, admitted.user
         self._cancel_wait("connect")
-        self._connect = None
         self.session_id, self.user_id = admitted.claims.session_id, user.id
         self._user_bucket = state.user_buckets.of(user.id, now)
-        named = {}
+        state.unadmitted.pop(self, None)
+        state.by_session.setdefault(self.session_id, set()).add(self)
+        same_epoch = frame.resume is not None and frame.resume.epoch == state.epoch
+        named = frame.resume.channels if frame.resume is not None and same_epoch else {}
+        state.delivery.join(self, user, named)
+        self._connect = frame
+        if self.join_some():
+            state.joining.append(self)
+
+    def join_some(self) -> bool:
+        """Bring it into some more of its channels; True while there are more, then it has its `welcome`."""
+        joining, frame = self.joining, self._connect
+        if joining is None or frame is None:
+            return False  # it has ended
+        if self._state.delivery.join_some(self, self._state.limits.joined_at_once):
+            return True
+        self._connect = None
+        self._joined(joining, frame, self._state.clock.monotonic())
+        return False
+
+    def _joined(self, joining: Joining, frame: Connect, now: float) -> None:
+        state, user = self._state, joining.user
         noticed = None
         if frame.resume is not None:
             if frame.resume.epoch == state.epoch:
-                named, noticed = frame.resume.channels, frame.resume.notices
+                noticed = frame.resume.notices
             else:
                 self._write(Reset(epoch=state.epoch))
         self.phase = Phase.LIVE
         self.phase_since = now
-        state.unadmitted.pop(self, None)
         self._sending = Sending(state, user.id, self)
-        state.by_session.setdefault(self.session_id, set()).add(self)
-        heads = state.delivery.join(self, user, named)
         notices = state.notices.join(self, state.directory.streams.get(user.workspace_id, ""), noticed)
         heartbeat_ms = round(state.limits.heartbeat * 1000)
         welcome = prepared(
@@ -288,7 +305,7 @@ class Session(Subscriber):
                 server_time=state.clock.wall_ms(),
                 heartbeat_ms=heartbeat_ms,
                 first_heartbeat_ms=round(heartbeat_ms * state.rng.uniform(0.2, 1.0)),
-                heads=heads,
+                heads=joining.heads,
                 nodes=state.other_nodes,
                 notices=notices,
             )
@@ -393,7 +410,7 @@ class Session(Subscriber):
             self._sending.end()
         self._connect = None
         state.delivery.leave(self)
-        if self.user_id:
+        if self._sending is not None:
             state.company.left(self, self)
         same_session = state.by_session.get(self.session_id)
         if same_session is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from channel_server.core.audience import Subscriber
@@ -84,6 +84,8 @@ class State:
         """Live connections by the token's session."""
         self.unadmitted: dict[Subscriber, None] = {}
         """Connections without a `welcome`, in the order in which they came."""
+        self.joining: deque[Subscriber] = deque()
+        """Connections on their way into many channels: they take turns."""
         self.seen_off: dict[Subscriber, None] = {}
         """Connections that were ended without ever having had a `welcome` and are not gone yet, likewise."""
         self.draining = False

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from channel_server.core.audience import Subscriber, Turn
+from channel_server.core.audience import Joining, Subscriber, Turn
 from channel_server.core.compose import event_frame
 from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
@@ -98,6 +98,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         )
         self.version = 1
         self.connections: list[Connection] = []
+        self.joining: list[tuple[Connection, Joining]] = []
         self.lost: list[tuple[str, dict[str, int]]] = []
         self.members: set[tuple[str, str]] = set()
         for channel in CHANNELS:
@@ -110,8 +111,14 @@ class DeliveryMachine(RuleBasedStateMachine):
     # coming and going
 
     @precondition(lambda self: not self.delivery.held and len(self.connections) < 6)
-    @rule(user=users, past=st.integers(0, 5), ahead=st.integers(0, 2), resumes=st.booleans())
-    def connect(self, user: str, past: int, ahead: int, resumes: bool) -> None:
+    @rule(
+        user=users,
+        past=st.integers(0, 5),
+        ahead=st.integers(0, 2),
+        resumes=st.booleans(),
+        slowly=st.booleans(),
+    )
+    def connect(self, user: str, past: int, ahead: int, resumes: bool, slowly: bool) -> None:
         named: dict[str, int] = {}
         if resumes:
             earlier = [views for u, views in self.lost if u == user]
@@ -123,16 +130,38 @@ class DeliveryMachine(RuleBasedStateMachine):
                 first = next(iter(named))
                 named[first] = self.heads[first] + ahead
         connection = Connection(user, named, SlowLink(self.clock, self.cost))
-        heads = self.delivery.join(connection.subscriber, self.directory.users[user], named)
+        joining = self.delivery.join(connection.subscriber, self.directory.users[user], named)
+        if slowly:
+            self.joining.append((connection, joining))
+            return
+        assert not self.delivery.join_some(connection.subscriber, len(CHANNELS))
         for channel in CHANNELS:
             is_member = (channel, user) in self.members
-            assert (channel in heads) == (is_member and named.get(channel) != self.heads[channel])
+            assert (channel in joining.heads) == (is_member and named.get(channel) != self.heads[channel])
+        self._welcome(connection, joining)
+
+    def _welcome(self, connection: Connection, joining: Joining) -> None:
+        assert not connection.link.written, "the welcome is the first that it hears"
+        for channel in CHANNELS:
             connection.heads_at_join[channel] = self.heads[channel]
-            if channel in named:
-                connection.views[channel] = named[channel]
-            elif is_member:
-                connection.views[channel] = heads[channel]
+            if channel in connection.named:
+                connection.views[channel] = connection.named[channel]
+            elif channel in joining.heads:
+                connection.views[channel] = joining.heads[channel]
         self.connections.append(connection)
+
+    @precondition(lambda self: self.joining)
+    @rule(data=st.data(), gives_up=st.booleans())
+    def come_in_further(self, data: st.DataObject, gives_up: bool) -> None:
+        entry = data.draw(st.sampled_from(self.joining))
+        connection, joining = entry
+        if gives_up:
+            self.delivery.leave(connection.subscriber)
+            assert not self.delivery.join_some(connection.subscriber, 1)
+            self.joining.remove(entry)
+        elif not self.delivery.join_some(connection.subscriber, 1):
+            self.joining.remove(entry)
+            self._welcome(connection, joining)
 
     @precondition(lambda self: self.connections)
     @rule(data=st.data())
@@ -236,6 +265,10 @@ class DeliveryMachine(RuleBasedStateMachine):
         if not hasattr(self, "delivery"):
             return
         self.delivery.held = False
+        for connection, joining in self.joining:
+            while self.delivery.join_some(connection.subscriber, 1):
+                pass
+            self._welcome(connection, joining)
         for connection in self.connections:
             self._drain(connection)
             self.delivery.settle_unresolved(connection.subscriber)

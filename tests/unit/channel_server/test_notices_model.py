@@ -75,6 +75,7 @@ class NoticesMachine(RuleBasedStateMachine):
         named = (earlier[-1] if earlier and back > 5 else max(head - back, 0)) if resumes else None
         device = Device(user, head if named is None else named)
         self.delivery.join(device.subscriber, self.directory.users[user], {})
+        assert not self.delivery.join_some(device.subscriber, 1)
         assert self.board.join(device.subscriber, stream, named) == head
         if device.subscriber.notices is not None:
             self.delivery.schedule(device.subscriber)

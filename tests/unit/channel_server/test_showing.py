@@ -57,7 +57,9 @@ class Room:
             for channel in channels:
                 self.directory.set_member(channel, user, 1, True)
             link = Link(self.clock)
-            self.delivery.join(Subscriber(link), self.directory.users[user], {})
+            subscriber = Subscriber(link)
+            self.delivery.join(subscriber, self.directory.users[user], {})
+            assert not self.delivery.join_some(subscriber, len(channels))
             links.append(link)
         return links
 
