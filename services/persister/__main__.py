@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -12,6 +13,13 @@ from services.persister.worker import Worker
 from services.runtime.admin import serving_admin
 from services.runtime.process import run, until_stopped
 from services.runtime.settings import AdminSettings, DatabaseSettings, KafkaSettings, LogSettings
+
+GC_THRESHOLD: Final = 250_000
+"""New objects after which the garbage collector looks for cycles: more than the batches under way have at once.
+
+All that a batch is made of goes by itself when it is stored. At Python's threshold of 700 the collector walked through
+it again and again, for a third of all processor time, and found nothing.
+"""
 
 
 class PersisterSettings(LogSettings, KafkaSettings, DatabaseSettings, AdminSettings):
@@ -21,6 +29,7 @@ class PersisterSettings(LogSettings, KafkaSettings, DatabaseSettings, AdminSetti
 
 
 async def main(settings: PersisterSettings, stop: asyncio.Event) -> None:
+    gc.set_threshold(GC_THRESHOLD)
     await until_stopped(_persist(settings), stop)
 
 
