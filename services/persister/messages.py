@@ -40,23 +40,25 @@ _COLUMNS: Final = (
     ("mentions", "text[]"),
     ("mentions_channel", "boolean"),
 )
+_NAMES: Final = [name for name, _ in _COLUMNS]
 _FIXED: Final = 5
 """The first columns never change."""
 
 _AS_TEXT: Final = frozenset({"jsonb", "text[]"})
 """Travel as text: an array of arrays would be flattened by `unnest`."""
 
-_WRITE: Final = """
-insert into messages ({names})
-select {values} from unnest({parameters}) as new({names})
-on conflict (channel_id, seq) do update set {changes}
+_CHANGE: Final = """
+update messages as m set {changes} from unnest({parameters}) as new({names})
+where m.channel_id = new.channel_id and m.seq = new.seq
 """.format(
-    names=", ".join(name for name, _ in _COLUMNS),
-    values=", ".join(f"{name}::{kind}" if kind in _AS_TEXT else name for name, kind in _COLUMNS),
+    names=", ".join(_NAMES),
+    changes=", ".join(
+        f"{name} = new.{name}::{kind}" if kind in _AS_TEXT else f"{name} = new.{name}"
+        for name, kind in _COLUMNS[_FIXED:]
+    ),
     parameters=", ".join(
         f"${place}::{'text' if kind in _AS_TEXT else kind}[]" for place, (_, kind) in enumerate(_COLUMNS, 1)
     ),
-    changes=", ".join(f"{name} = excluded.{name}" for name, _ in _COLUMNS[_FIXED:]),
 )
 
 _REDACT: Final = """
@@ -93,11 +95,20 @@ async def read_messages(connection: asyncpg.Connection, keys: Collection[Key]) -
     return {(row[0], row[1]): _message(row) for row in await connection.fetch(_READ, channels, seqs)}
 
 
-async def write_messages(connection: asyncpg.Connection, projection: Projection) -> None:
-    """Whole rows, who is addressed, and in the same transaction the redaction of the raw events stored so far."""
-    if projection.changed:
-        rows = [_row(message) for message in projection.changed.values()]
-        await connection.execute(_WRITE, *_columns(rows))
+async def write_messages(
+    connection: asyncpg.Connection, projection: Projection, stored: Collection[Key]
+) -> None:
+    """Whole rows, who is addressed, and in the same transaction the redaction of the raw events stored so far.
+
+    `stored`: the messages that are there before the batch, of those that it changes. Raises asyncpg.UniqueViolationError
+    when another is there as well.
+    """
+    new = [_row(message) for key, message in projection.changed.items() if key not in stored]
+    if new:
+        await connection.copy_records_to_table("messages", records=new, columns=_NAMES)
+    changed = [_literals(_row(projection.changed[key])) for key in stored if key in projection.changed]
+    if changed:
+        await connection.execute(_CHANGE, *_columns(changed))
     if projection.unaddressed:
         await connection.execute(_UNADDRESS, *_columns(projection.unaddressed))
     if projection.addressed:
@@ -129,10 +140,14 @@ def _row(message: Message) -> tuple[object, ...]:
         summary.replies,
         summary.last_reply,
         summary.last_reply_at,
-        _array(summary.participants),
-        _array(message.mentions),
+        summary.participants,
+        message.mentions,
         message.mentions_channel,
     )
+
+
+def _literals(row: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(_array(value) if isinstance(value, tuple) else value for value in row)
 
 
 def _array(ids: tuple[str, ...]) -> str:

@@ -132,12 +132,12 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
         if not batch.events:
             return 0
         known = await read_messages(connection, needed(batch))
+        projection = project(batch, known)
         try:
             await connection.copy_records_to_table("events", records=batch.events, columns=EventRow._fields)
+            await write_messages(connection, projection, known)
         except asyncpg.UniqueViolationError as error:
             raise OrderConflict(f"{error.constraint_name}: {error.detail}") from error
-        projection = project(batch, known)
-        await write_messages(connection, projection)
         await tell_mentioned(connection, projection)
         await audit_deletions(connection, projection)
         await write_read_state(connection, read_state(batch.typed, batch.notices, projection.called))

@@ -128,25 +128,44 @@ async def test_a_twin_that_stopped_in_the_middle_of_a_batch_keeps_nobody_waiting
     await assert_agrees(log_stack, generation)
 
 
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        (
+            "events",
+            "(channel_id, seq, epoch, partition, record_offset, sender_id, event_id, at_ms, kind)"
+            " values ($1, 1, $2, $3, 0, 'somebody', gen_random_uuid(), 0, 'other')",
+        ),
+        (
+            "messages",
+            "(channel_id, seq, event_id, sender_id, at_ms, text)"
+            " select $1, 1, gen_random_uuid(), 'somebody', $2::bigint, $3::smallint::text",
+        ),
+    ],
+)
 async def test_another_event_under_a_number_stops_it_loudly(
-    log_stack: Stack, generation: Generation, producer: AIOKafkaProducer, sql: asyncpg.Connection
+    log_stack: Stack,
+    generation: Generation,
+    producer: AIOKafkaProducer,
+    sql: asyncpg.Connection,
+    table: str,
+    row: str,
 ) -> None:
     channel = new_entity_id("ch")
     persister = log_stack.processes["persister"]
     before = await sql.fetchval("select count(*) from events")
     await sql.execute(
-        "insert into events (channel_id, seq, epoch, partition, record_offset, sender_id, event_id, at_ms, kind)"
-        " values ($1, 1, $2, $3, 0, 'somebody', gen_random_uuid(), 0, 'other')",
+        f"insert into {table} {row}",
         channel,
         generation.epoch,
         partition_of(channel, generation.partitions),
     )
-    await append(producer, generation, channel, b'{"type":"mine"}')
+    await append(producer, generation, channel, encode_event(MessagePosted(text="mine")))
     assert await persister.wait() == EXIT_FATAL
     assert "disagree" in persister.tail()
     assert channel in persister.tail()
-    assert await sql.fetchval("select count(*) from events") == before + 1
-    await sql.execute("delete from events where channel_id = $1", channel)
+    assert await sql.fetchval("select count(*) from events") == before + (table == "events")
+    await sql.execute(f"delete from {table} where channel_id = $1", channel)
     await persister.start()
     await assert_agrees(log_stack, generation)
 

@@ -99,5 +99,6 @@ async def play(
                     channel_id, at.seq, event.target,
                 )  # fmt: skip
         batch = Batch(typed=list(typed))
-        await write_messages(sql, project(batch, await read_messages(sql, needed(batch))))
+        known = await read_messages(sql, needed(batch))
+        await write_messages(sql, project(batch, known), known)
         await set_head(sql, channel_id, first + len(typed) - 1)
