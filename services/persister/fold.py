@@ -47,6 +47,8 @@ class EventRow(NamedTuple):
     target: int | None = None
 
 
+_NOBODY: Final[frozenset[str]] = frozenset()
+
 Key = tuple[str, int]
 """Channel and seq of a message."""
 
@@ -204,7 +206,7 @@ def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
             changed[channel, seq] = state
             if state.thread is not None and state.mentions:
                 before = states.get(seq)
-                called = _addressed(state) - (_addressed(before) if before is not None else frozenset())
+                called = _addressed(state) - (_addressed(before) if before is not None else _NOBODY)
                 result.called |= {(user, channel, state.thread) for user in called}
         if isinstance(event, MessageDeleted) and event.target in after:
             key = (channel, event.target)
@@ -217,7 +219,7 @@ def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
             result.gone.add((channel, event.target))
     for key, state in changed.items():
         stored = known.get(key)
-        old = _addressed(stored) if stored is not None else frozenset()
+        old = _addressed(stored) if stored is not None else _NOBODY
         new = _addressed(state)
         if old != new:
             result.unaddressed += [(user, *key) for user in old - new]
@@ -226,6 +228,8 @@ def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
 
 
 def _addressed(message: Message) -> frozenset[str]:
+    if not message.mentions:
+        return _NOBODY
     return frozenset(message.mentions) - {message.sender}
 
 
