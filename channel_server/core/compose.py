@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from channel_server.websocket.framing import prepare_text
+from channel_server.websocket.framing import prepare_text, text_head
 from services.contract.frames import Closed, EventFrame, Gap, NoticesGap, Opened, ServerFrame, encode_frame
 
 _event_decoder = msgspec.json.Decoder(EventFrame)
@@ -25,11 +25,10 @@ def event_frame(
     Written out by hand because it is made for every event of the cell: ids are plain ASCII (the envelope's
     expression and the decoder of mentions saw to that), numbers are numbers, and the body is JSON already.
     """
-    head = f'{{"type":"event","channel":"{channel}","seq":{seq},"id":"{id}","sender":"{sender}","at":{at},"event":'
-    if not mentions:
-        return prepare_text(b"%b%b}" % (head.encode("ascii"), event))
-    tail = f""","mentions":["{'","'.join(mentions)}"]}}"""
-    return prepare_text(b"%b%b%b" % (head.encode("ascii"), event, tail.encode("ascii")))
+    before = f'{{"type":"event","channel":"{channel}","seq":{seq},"id":"{id}","sender":"{sender}","at":{at},"event":'
+    head = before.encode("ascii")
+    tail = f""","mentions":["{'","'.join(mentions)}"]}}""".encode("ascii") if mentions else b"}"
+    return b"".join((text_head(len(head) + len(event) + len(tail)), head, event, tail))
 
 
 def read_event_frame(frame: bytes) -> EventFrame:

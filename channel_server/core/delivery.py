@@ -144,6 +144,10 @@ class Delivery:
         audience = self._audiences.get(channel)
         return () if audience is None else audience.live
 
+    def has_audience(self, channel: str) -> bool:
+        """Whether anybody here is to be shown what happens in a channel, now or once they have caught up."""
+        return channel in self._audiences
+
     def of_user(self, user_id: str) -> Sequence[Subscriber]:
         """The person's connections on this node."""
         return self._of_user.get(user_id, ())
@@ -378,12 +382,15 @@ class Delivery:
 
     def membership_changed(self, change: MembershipChanged, head: int | None = None) -> None:
         """Tell the person's connections. `head`: the last seq published before the change (default: the channel's)."""
+        subscribers = self._of_user.get(change.user_id)
+        if subscribers is None:
+            return
         channel = change.channel
         member = bool(change.after & 1)
         unsettled = self._audiences.get(channel)
-        if unsettled is not None and change.user_id in self._of_user:
+        if unsettled is not None:
             self._settle(unsettled, change)
-        for subscriber in self._of_user.get(change.user_id, ()):
+        for subscriber in subscribers:
             at = self._head_of(channel) if head is None else head
             audience = self._audiences.get(channel)
             is_live = audience is not None and subscriber in audience.live

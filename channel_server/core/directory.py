@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -82,7 +83,7 @@ class _Channel:
 _UNKNOWN_WORKSPACE = Workspace()
 
 
-class MembershipChanged(NamedTuple):
+class MembershipChanged(msgspec.Struct, frozen=True, gc=False):
     channel: str
     user_id: str
     before: Membership
@@ -133,7 +134,7 @@ class Directory:
         if isinstance(record, UserRecord):
             return self._set_user(record)
         if isinstance(record, ChannelRecord):
-            channel = self._channel(record.id)
+            channel = self._channels.get(record.id) or self._new_channel(record.id)
             if record.version > channel.version:
                 channel.version, channel.archived = record.version, record.archived
                 channel.for_admins = record.posting == "admins"
@@ -154,12 +155,12 @@ class Directory:
 
     def set_member(self, channel: str, user_id: str, version: int, member: bool) -> MembershipChanged | None:
         """One membership's state at `version`, from either source; None when something newer is known."""
-        user = self._user(user_id)
+        user = self.users.get(user_id) or self._new_user(user_id)
         before = user.memberships.get(channel, 0)
         if version <= before >> 1:
             return None
         after = version << 1 | member
-        known = self._channel(channel)
+        known = self._channels.get(channel) or self._new_channel(channel)
         known.members += member - (before & 1)
         user.memberships[known.id] = after
         return MembershipChanged(channel, user_id, before, after)
@@ -255,7 +256,7 @@ class Directory:
         return WorkspaceChanged(record.id, record.active)
 
     def _set_user(self, record: UserRecord) -> UserChanged | None:
-        user = self._user(record.id)
+        user = self.users.get(record.id) or self._new_user(record.id)
         if record.version <= user.version:
             return None
         user.version, user.active, user.workspace_id = record.version, record.active, record.workspace_id
@@ -278,15 +279,11 @@ class Directory:
             if isinstance(key, Ed25519PublicKey):
                 self.keys[record.kid] = key
 
-    def _user(self, user_id: str) -> User:
-        user = self.users.get(user_id)
-        if user is None:
-            user = self.users[user_id] = User(user_id)
+    def _new_user(self, user_id: str) -> User:
+        user = self.users[user_id] = User(user_id)
         return user
 
-    def _channel(self, channel: str) -> _Channel:
+    def _new_channel(self, channel: str) -> _Channel:
         # Its id is the one string object that all memberships of the channel share.
-        known = self._channels.get(channel)
-        if known is None:
-            known = self._channels[channel] = _Channel(channel)
+        known = self._channels[channel] = _Channel(channel)
         return known

@@ -9,11 +9,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
+from typing import Final
 
 from channel_server.core.audience import Subscriber, Turn
 from channel_server.core.compose import event_frame, notice_frame
 from channel_server.core.counts import NodeCounts
-from channel_server.core.directory import SessionRevoked, UserChanged, WorkspaceChanged, member_key
+from channel_server.core.directory import (
+    MembershipChanged,
+    SessionRevoked,
+    UserChanged,
+    WorkspaceChanged,
+    member_key,
+)
 from channel_server.core.limits import Limits
 from channel_server.core.noticeboard import Told
 from channel_server.core.numbering import Numbering
@@ -41,6 +48,9 @@ from services.eventlog.sequencer import Kind, Sequencer
 _FORGET_EVERY = 60.0
 """Seconds between clearing away revocations, and what is kept of the pace of people who are gone; also how wrong this node's wall clock may be about them."""
 
+_NUMBERED: Final = Kind.NUMBERED
+"""Looked up for every record of the log: a plain name is cheaper than an attribute of an enum."""
+
 _MEMBER_EVENTS = ("members.added", "members.removed")
 
 _LATE = Refusal("draining", "this node has not heard from the log for a moment", because="log_late")
@@ -48,7 +58,7 @@ _LATE = Refusal("draining", "this node has not heard from the log for a moment",
 
 
 class _Run:
-    """The events that one batch adds to a channel: numbers `shown` + 1 and on."""
+    """The events that one batch adds to a channel with an audience, or that changes it: numbers `shown` + 1 and on."""
 
     __slots__ = ("frames", "shown", "turns")
 
@@ -143,7 +153,8 @@ class Node:
         """
         state, counts = self.state, self.counts
         apply = state.numbering.sequencers[partition].apply
-        sends = state.sends
+        # Nothing in the loop begins a send.
+        judge = state.sends.judged if state.sends else None
         streams = state.directory.stream_names
         runs: dict[str, _Run] = {}
         notices: dict[str, list[Told]] = {}
@@ -155,9 +166,10 @@ class Node:
                 counts.malformed += 1
                 continue
             verdict = apply(record.offset, record.appended, envelope, record.digest)
-            counts.verdicts[verdict.kind] += 1
-            channel, seq = envelope.channel, verdict.seq
-            if verdict.kind is Kind.NUMBERED and seq is not None:
+            outcome, seq = verdict.kind, verdict.seq
+            counts.verdicts[outcome] += 1
+            channel = envelope.channel
+            if outcome is _NUMBERED and seq is not None:
                 kind, body = shown_body(record.value)
                 is_notice = channel in streams
                 if is_notice or kind in NOTICE_KINDS:
@@ -166,15 +178,14 @@ class Node:
                     notices.setdefault(channel, []).append(told)
                 if not is_notice:
                     self._take_event(runs, channel, seq, envelope, verdict.now, kind, body, record.mentions)
-            if sends:
-                judged = sends.judged(channel, envelope.sender, envelope.id, record.digest, verdict)
+            if judge is not None:
+                judged = judge(channel, envelope.sender, envelope.id, record.digest, verdict)
                 if judged is not None:
                     decided.append(judged)
         for stream, told_now in notices.items():
             counts.notices += len(told_now)
             state.notices.publish(stream, told_now, state.delivery)
         for channel, run in runs.items():
-            counts.events += len(run.frames)
             for change in state.delivery.publish(channel, run.shown, run.frames, run.turns):
                 state.waits.advance(member_key(channel, change.user_id))
         if not decided:
@@ -197,11 +208,12 @@ class Node:
         mentions: Sequence[str],
     ) -> None:
         frame = event_frame(channel, seq, envelope.id, envelope.sender, at, body, mentions)
+        self.counts.events += 1
         self.state.ring.add(channel, seq, frame)
         run = runs.get(channel)
-        if run is None:
+        if run is None and (kind in _MEMBER_EVENTS or self.state.delivery.has_audience(channel)):
             run = runs[channel] = _Run(seq - 1)
-        if kind in _MEMBER_EVENTS:
+        if run is not None and kind in _MEMBER_EVENTS:
             event = read_event(body)
             if isinstance(event, MembersAdded | MembersRemoved):
                 added = isinstance(event, MembersAdded)
@@ -212,7 +224,8 @@ class Node:
                 self.state.redaction.note(channel, seq, happened)
                 # An edit that came too late is shown to nobody.
                 frame = self.state.ring.get(channel, seq) or frame
-        run.frames.append(frame)
+        if run is not None:
+            run.frames.append(frame)
 
     def post(self, channel: str, sender: str, id: str, value: bytes, waiter: Waiter) -> Refusal | None:
         """Append an event for somebody who may do this (the internal API); None: the waiter will be answered.
@@ -237,9 +250,13 @@ class Node:
 
     def directory_records(self, records: Iterable[DirectoryRecord]) -> None:
         state = self.state
+        waited_for = state.waits.by_key
         for record in records:
             change = state.directory.apply(record)
-            if isinstance(change, UserChanged):
+            # Almost all of them are memberships, of people who are not here.
+            if isinstance(change, MembershipChanged):
+                state.delivery.membership_changed(change)
+            elif isinstance(change, UserChanged):
                 state.company.presence.known(change.user_id)
                 if not change.active:
                     self._end_each(state.delivery.of_user(change.user_id), "deactivated")
@@ -248,9 +265,8 @@ class Node:
                     self._end_each(self._of_workspace(change.workspace_id), "workspace_deleted")
             elif isinstance(change, SessionRevoked):
                 self._end_each(state.by_session.get(change.session_id, ()), "session_revoked")
-            elif change is not None:
-                state.delivery.membership_changed(change)
-            state.waits.advance(record.key)
+            if waited_for:
+                state.waits.advance(record.key)
 
     def _of_workspace(self, workspace_id: str) -> list[Session]:
         users = self.state.directory.users

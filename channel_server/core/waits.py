@@ -24,7 +24,8 @@ class Waits:
     """All waits of a node. Who is resumed because the key advanced decides whether to wait on."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, dict[Wait, None]] = {}
+        self.by_key: dict[str, dict[Wait, None]] = {}
+        """Who waits for what, to be read only: as long as it is empty nothing need advance."""
         self._deadlines: list[tuple[float, int, Wait]] = []
         self._count = count()
         self._live = 0
@@ -39,7 +40,7 @@ class Waits:
         """
         wait = Wait(key, resume)
         if key is not None:
-            self._by_key.setdefault(key, {})[wait] = None
+            self.by_key.setdefault(key, {})[wait] = None
         heapq.heappush(self._deadlines, (deadline, next(self._count), wait))
         self._live += 1
         return wait
@@ -48,14 +49,14 @@ class Waits:
         """Forget it; harmless when it is over."""
         if self._finish(wait) is not None and wait.key is not None:
             # Not among them while `advance` is at it.
-            waiting = self._by_key.get(wait.key, {})
+            waiting = self.by_key.get(wait.key, {})
             waiting.pop(wait, None)
             if not waiting:
-                self._by_key.pop(wait.key, None)
+                self.by_key.pop(wait.key, None)
 
     def advance(self, key: str) -> None:
         """`key` has advanced: resume everybody who waits for it, in the order in which they came."""
-        for wait in self._by_key.pop(key, ()):
+        for wait in self.by_key.pop(key, ()):
             resume = self._finish(wait)
             if resume is not None:
                 resume(False)

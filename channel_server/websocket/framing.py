@@ -15,14 +15,23 @@ _SHORT = 125
 _MEDIUM = 0xFFFF
 
 
+_short_head = struct.Struct("!BB").pack
+_medium_head = struct.Struct("!BBH").pack
+_long_head = struct.Struct("!BBQ").pack
+
+
+def text_head(size: int) -> bytes:
+    """What goes before a payload of so many bytes, which must be valid UTF-8: it is not checked."""
+    if size <= _SHORT:
+        return _short_head(_TEXT, size)
+    if size <= _MEDIUM:
+        return _medium_head(_TEXT, 126, size)
+    return _long_head(_TEXT, 127, size)
+
+
 def prepare_text(payload: bytes) -> bytes:
     """One complete, unmasked, final TEXT frame around `payload`.
 
     `payload` must be valid UTF-8; it is not checked, because it comes from our own encoder.
     """
-    size = len(payload)
-    if size <= _SHORT:
-        return bytes((_TEXT, size)) + payload
-    if size <= _MEDIUM:
-        return struct.pack("!BBH", _TEXT, 126, size) + payload
-    return struct.pack("!BBQ", _TEXT, 127, size) + payload
+    return text_head(len(payload)) + payload

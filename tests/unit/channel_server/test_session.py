@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from channel_server.core.limits import Limits
 from services.contract.codes import CLOSES
-from services.contract.events import MembersAdded, MembersRemoved, MessagePosted
+from services.contract.envelope import Envelope, digest_of, partition_of
+from services.contract.events import Event, MembersAdded, MembersRemoved, MessagePosted, encode_event
 from services.contract.frames import MAX_MESSAGE_BYTES, MAX_RESUME_CHANNELS
-from services.contract.ids import new_event_id
+from services.contract.ids import born_ms, new_event_id
+from services.eventlog.records import LogRecord
 from tests.unit.channel_server.fakes import channel_id, user_id
-from tests.unit.channel_server.world import World, types
+from tests.unit.channel_server.world import GENERATION, SENDER, World, types
 
 ANN, BOB = user_id(1), user_id(2)
 ROOM, OTHER = channel_id(1), channel_id(2)
@@ -462,3 +464,20 @@ def test_a_partition_that_nothing_is_heard_of_holds_up_nobody_elses_sends(world:
     assert world.node.state.freshness.why_not_ready(world.clock.now) is None
     world.passes(2, events=False)
     assert world.node.state.freshness.why_not_ready(world.clock.now) is not None
+
+
+def test_whoever_is_added_in_the_middle_of_a_batch_is_shown_what_follows_in_it(world: World) -> None:
+    """Also when nobody here has heard the channel before: what comes before that event is then kept for nobody."""
+    client = world.connected(BOB)
+    partition, now = partition_of(OTHER, GENERATION.partitions), world.clock.wall_ms()
+    events: list[Event] = [MessagePosted(text=text) for text in ("before", "after", "later")]
+    events.insert(1, MembersAdded(user_ids=[BOB], version=5))
+    batch = []
+    for offset, event in enumerate(events):
+        id, value = world.id(), encode_event(event)
+        envelope = Envelope(OTHER, SENDER, id, now, born_ms(id))
+        batch.append(LogRecord(partition, offset, now, envelope, value, digest_of(value)))
+    world.node.records(partition, batch)
+    opened, *shown = client.hears()
+    assert (opened["type"], opened["channel"], opened["head"]) == ("opened", OTHER, 2)
+    assert [(frame["seq"], frame["event"]["text"]) for frame in shown] == [(3, "after"), (4, "later")]

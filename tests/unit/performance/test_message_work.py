@@ -5,18 +5,25 @@ from __future__ import annotations
 import gc
 import json
 
+from msgspec.structs import replace
+
 from channel_server.core.compose import event_frame
-from services.contract.envelope import HEADER, decode_envelope, encode_envelope
+from services.contract.directory import MemberRecord
+from services.contract.envelope import HEADER, decode_envelope, encode_envelope, partition_of
 from services.contract.events import MessagePosted, encode_event
 from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
+from services.eventlog.records import read_record
 from services.eventlog.sequencer import Sequencer
+from tests.unit.channel_server.world import GENERATION
 from tests.unit.performance.counting import Channel, allocated, calls
 
 SEND_CALLS = 78
 PING_CALLS = 34
 LOG_BYTES = 205
 ID_BYTES = 350
+EVENT_CALLS = 40
+MEMBERSHIP_CALLS = 10
 FRAME_BYTES = 240
 
 
@@ -72,3 +79,33 @@ def test_what_the_fold_keeps_of_an_id() -> None:
 
     assert allocated(fold) / count <= ID_BYTES
     assert not gc.is_tracked(sequencer._window)
+
+
+def test_what_a_node_does_with_what_concerns_nobody_here_is_a_bounded_number_of_calls() -> None:
+    """Every message of the cell and every membership: a node that starts does it for all that the log holds."""
+    count = 100
+    world = Channel(0).world
+    channel, now = new_entity_id("ch"), world.clock.wall_ms()
+    partition = partition_of(channel, GENERATION.partitions)
+    value = encode_event(MessagePosted(text="x" * 300))
+    headers = [encode_envelope(channel, new_entity_id("usr"), new_event_id(now), now) for _ in range(count)]
+
+    def replay() -> None:
+        read = [
+            read_record(partition, GENERATION.partitions, offset, now, [header], value)
+            for offset, header in enumerate(headers)
+        ]
+        world.node.records(partition, read)
+
+    spent = calls(replay) / count
+    assert world.node.counts.events == count
+    assert spent <= EVENT_CALLS, f"{spent} calls of an event"
+    joined = [
+        MemberRecord(channel_id=channel, user_id=new_entity_id("usr"), member=True, version=version)
+        for version in range(1, count + 1)
+    ]
+    world.node.directory_records(joined)  # so that everybody is known
+    left = [replace(each, member=False, version=each.version + count) for each in joined]
+    spent = calls(lambda: world.node.directory_records(left)) / count
+    assert world.node.state.directory.members_in(channel) == 0
+    assert spent <= MEMBERSHIP_CALLS, f"{spent} calls of a membership"
