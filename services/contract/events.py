@@ -235,7 +235,7 @@ def read_event(value: bytes) -> Event | UnknownEvent:
 
 def _check_depth(value: bytes) -> None:
     # Most bodies have one bracket, their first byte: to find no other is cheaper than to count.
-    if value.find(b"{", 1) < 0 and value.find(b"[") < 0:
+    if b"[" not in value and value.find(b"{", 1) < 0:
         return
     if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return
