@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
+from fastapi.security.base import SecurityBase
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.contract.tokens import Claims
@@ -33,19 +34,24 @@ async def parts_of(request: Request) -> Parts:
 PartsOfApp = Annotated[Parts, Depends(parts_of)]
 
 
-async def access_claims(
-    parts: PartsOfApp, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Claims:
+class _AccessToken(SecurityBase):
     """What the access token says; whether its session still lives, the database says.
 
-    Raises ApiError unauthenticated.
+    One dependency, not three that need each other: every single one costs every request. Raises ApiError unauthenticated.
     """
-    if credentials is None:
-        raise ApiError("unauthenticated", "Send `Authorization: Bearer` and an access token.")
-    return parts.keys.verify(credentials.credentials, "access", now=time.time())
+
+    def __init__(self) -> None:
+        self.model, self.scheme_name = _bearer.model, _bearer.scheme_name
+
+    async def __call__(self, request: Request) -> Claims:
+        credentials = await _bearer(request)
+        if credentials is None:
+            raise ApiError("unauthenticated", "Send `Authorization: Bearer` and an access token.")
+        parts = await parts_of(request)
+        return parts.keys.verify(credentials.credentials, "access", now=time.time())
 
 
-AccessClaims = Annotated[Claims, Depends(access_claims)]
+AccessClaims = Annotated[Claims, Depends(_AccessToken())]
 
 
 async def transaction(parts: PartsOfApp) -> AsyncIterator[AsyncConnection]:

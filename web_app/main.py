@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import PackageNotFoundError, version
@@ -77,25 +78,26 @@ TAGS: Final = [
 ]
 
 DOMAINS: Final = (
-    workspaces,
-    auth,
-    users,
-    invites,
-    groups,
+    messages,
+    sync,
+    read_state,
+    threads,
+    realtime,
     channels,
+    notices,
+    sessions,
+    users,
+    auth,
     memberships,
     preferences,
-    messages,
-    threads,
     saved,
     scheduled,
-    notices,
-    read_state,
-    sync,
-    sessions,
-    realtime,
+    groups,
+    invites,
+    workspaces,
     audit,
 )
+"""In the order in which a request's address is looked for: what is asked most comes first."""
 
 log = structlog.get_logger()
 
@@ -145,12 +147,10 @@ def build_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] |
         redoc_url=None,
         lifespan=lifespan,
     )
-    for domain in DOMAINS:
-        app.include_router(domain.router)
-    problems.install(
-        app,
-        [route for domain in DOMAINS for route in domain.router.routes if isinstance(route, APIRoute)],
-    )
+    # Not `include_router`: the routes have all they need, and behind one they are matched twice, at twice the cost.
+    routes = [route for domain in DOMAINS for route in domain.router.routes]
+    app.router.routes.extend(routes)
+    problems.install(app, [route for route in routes if isinstance(route, APIRoute)])
     app.add_middleware(Observation)
     return app
 
@@ -165,6 +165,9 @@ async def serve(settings: WebSettings, stop: asyncio.Event) -> None:
         raise SettingsError("LOCKSTEP_NODES: name at least one channel server")
     app = create_app(settings)
     async with serving(app, settings.web_host, settings.web_port) as port:
+        # What is here now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         log.info("listening", host=settings.web_host, port=port)
         stopped = asyncio.create_task(stop.wait())
         failed = [asyncio.create_task(each.failed()) for each in (app.state.upkeep, app.state.sender)]
