@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
+import msgspec
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 from sqlalchemy import select, update
@@ -37,6 +38,11 @@ IdempotencyHeader = Annotated[
 def reply(model: BaseModel, status: int = 200) -> Response:
     """The model as the answer, encoded once; what it holds was checked when it was made."""
     return Response(model.model_dump_json(), status_code=status, media_type=JSON)
+
+
+def written(answer: msgspec.Struct, status: int = 200) -> Response:
+    """As `reply`, for what is many or long."""
+    return Response(msgspec.json.encode(answer), status_code=status, media_type=JSON)
 
 
 class Once:

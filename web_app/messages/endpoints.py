@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
@@ -27,7 +26,7 @@ from web_app.messages.schemas import (
 )
 from web_app.permissions import acts
 from web_app.problems import problems, request_id_of
-from web_app.replies import JSON, IdempotencyHeader, reply
+from web_app.replies import IdempotencyHeader, reply, written
 
 router = APIRouter(prefix="/v1", tags=["messages"])
 
@@ -276,7 +275,3 @@ async def list_pins(
 ) -> Response:
     """Ascending by seq, the newest page first. For members."""
     return written(await service.pinned_page(parts, claims, channel_id, wanted))
-
-
-def written(page: msgspec.Struct, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(page), status_code=status, media_type=JSON)

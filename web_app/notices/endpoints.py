@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
@@ -13,7 +12,7 @@ from web_app.notices import service
 from web_app.notices.schemas import Announced, NewAnnouncement, NoticePage, NoticesQuery
 from web_app.permissions import acts
 from web_app.problems import problems
-from web_app.replies import JSON, DoneOnce
+from web_app.replies import DoneOnce, written
 
 router = APIRouter(prefix="/v1", tags=["notices"])
 
@@ -30,7 +29,7 @@ async def list_notices(
     wanted: Annotated[NoticesQuery, Query()], claims: AccessClaims, parts: PartsOfApp
 ) -> Response:
     """For what a channel server no longer holds (`notices_gap`)."""
-    return Response(msgspec.json.encode(await service.notice_page(parts, claims, wanted)), media_type=JSON)
+    return written(await service.notice_page(parts, claims, wanted))
 
 
 @router.post(

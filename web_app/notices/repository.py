@@ -14,12 +14,15 @@ from web_app.database import AnyRow, AnySelect
 LOOKED_AT: Final = 500
 """Notices that one request looks at: bounds its cost, whomever they address (a page of 1,000 people's each: 20 MB)."""
 
-_POSITION: Final[AnySelect] = select(
+POSITION: Final = (
     select(func.max(GenerationRow.epoch)).scalar_subquery().label("epoch"),
     func.coalesce(
         select(ChannelHead.head).where(ChannelHead.channel_id == bindparam("stream")).scalar_subquery(), 0
     ).label("head"),
 )
+"""Columns: epoch (None before the log was ever made) and head of the stream of notices that `stream` names."""
+
+_POSITION: Final[AnySelect] = select(*POSITION)
 
 _PAGE: Final[AnySelect] = (
     select(StoredEvent.seq, StoredEvent.event_id, StoredEvent.sender_id, StoredEvent.at_ms, StoredEvent.body)
@@ -30,7 +33,7 @@ _PAGE: Final[AnySelect] = (
 
 
 async def find_position(db: AsyncConnection, stream: str) -> AnyRow:
-    """epoch (None before the log was ever made) and head of a stream of notices."""
+    """POSITION of a stream of notices."""
     return (await db.execute(_POSITION, {"stream": stream})).one()
 
 

@@ -18,7 +18,6 @@ from web_app.dependencies import (
     Transaction,
 )
 from web_app.fields import STORABLE, Body, ChannelPath, Listing, Reply, SeqPath, examples
-from web_app.messages.endpoints import written
 from web_app.messages.repository import find_access
 from web_app.messages.service import NO_MESSAGE, find_meant
 from web_app.messages.states import AT, PLAIN, HistoryMessage, WrittenMessage
@@ -26,6 +25,7 @@ from web_app.messages.states import written as written_message
 from web_app.paging import DEFAULT_LIMIT, MAX_LIMIT
 from web_app.permissions import acts, require
 from web_app.problems import ApiError, problems
+from web_app.replies import written
 from web_app.saved import repository
 
 router = APIRouter(prefix="/v1/me/saved", tags=["saved"])

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from web_app.dependencies import AccessClaims, PartsOfApp
 from web_app.permissions import acts
 from web_app.problems import problems
-from web_app.replies import reply
+from web_app.replies import written
 from web_app.sync import service
 from web_app.sync.schemas import Sync, SyncQuery
 
@@ -27,4 +27,4 @@ router = APIRouter(prefix="/v1", tags=["read state"])
 )
 async def sync(wanted: Annotated[SyncQuery, Query()], claims: AccessClaims, parts: PartsOfApp) -> Response:
     """You, your channels with heads, markers and what is unread, and where to resume from."""
-    return reply(await service.sync(parts, claims, wanted.at_least or 0))
+    return written(await service.sync(parts, claims, wanted.at_least or 0))

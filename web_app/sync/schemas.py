@@ -1,9 +1,10 @@
-"""The start of a client as it travels."""
+"""The start of a client as it travels. It is written by msgspec; the models here describe it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from pydantic import Field
 
 from services.contract.events import ChannelKind
@@ -78,4 +79,29 @@ class Sync(Reply):
     epoch: int
     notices: int
     channels: list[SyncedChannel]
+    threads_unread: int
+
+
+class WrittenChannel(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    kind: str
+    name: str
+    topic: str
+    archived: bool
+    user_ids: list[str] | None
+    head: int
+    marker: int
+    unread: int
+    mentions: int
+    muted: bool
+    level: str
+
+
+class WrittenSync(msgspec.Struct, frozen=True):
+    """`me`: a `Me`."""
+
+    me: msgspec.Raw
+    epoch: int
+    notices: int
+    channels: list[WrittenChannel]
     threads_unread: int

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from web_app.dependencies import AccessClaims, PartsOfApp, Reading, ReadingViewer
 from web_app.fields import ChannelPath, Listing, SeqPath
-from web_app.messages.endpoints import written
 from web_app.messages.schemas import HistoryQuery
 from web_app.permissions import acts
 from web_app.problems import problems
+from web_app.replies import written
 from web_app.threads import service
 from web_app.threads.schemas import FollowedThread, ThreadPage, ThreadsQuery
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -30,6 +30,15 @@ COLUMNS = (
     User.status_emoji,
     User.status_expires_at,
 )
+
+WITH_WORKSPACE: Final = (
+    *COLUMNS,
+    User.workspace_id,
+    Workspace.slug,
+    Workspace.name.label("workspace_name"),
+    Workspace.created_at.label("workspace_created_at"),
+)
+"""Of a person and of the workspace joined to them."""
 
 
 def _visible(viewer: Viewer) -> ColumnElement[bool]:
@@ -70,15 +79,7 @@ async def visible_among(db: AsyncConnection, viewer: Viewer, user_ids: Sequence[
 
 async def find_with_workspace(db: AsyncConnection, user_id: str) -> AnyRow:
     found = await db.execute(
-        select(
-            *COLUMNS,
-            User.workspace_id,
-            Workspace.slug,
-            Workspace.name.label("workspace_name"),
-            Workspace.created_at.label("workspace_created_at"),
-        )
-        .join(Workspace, Workspace.id == User.workspace_id)
-        .where(User.id == user_id)
+        select(*WITH_WORKSPACE).join(Workspace, Workspace.id == User.workspace_id).where(User.id == user_id)
     )
     return found.one()
 

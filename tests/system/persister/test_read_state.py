@@ -226,7 +226,7 @@ async def test_counts_are_what_a_naive_recount_says(
             assert row.head == naive.head
             assert row.marker == naive.markers.get(user, 0), user
             assert (row.unread, row.mentions) == (naive.unread(user), naive.mentions(user)), user
-            assert await repository.count_threads(db, user) == naive.threads(user), user
+            assert await db.scalar(repository.THREADS, {"user_id": user}) == naive.threads(user), user
     entries = await sql.fetch(
         "select actor_id, details::text from audit_log where action = 'message.deleted' and target = $1",
         channel,
@@ -302,7 +302,7 @@ async def test_counting_reads_indexes_only_and_ends_at_a_thousand(
         plan = "\n".join(
             line
             for (line,) in await db.execute(
-                text("explain (analyze, costs off, timing off, buffers) " + repository.CHANNELS),
+                text("explain (analyze, costs off, timing off, buffers) " + repository.CHANNELS.text),
                 {"user_id": me},
             )
         )

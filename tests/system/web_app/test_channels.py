@@ -216,6 +216,10 @@ async def test_there_is_one_direct_channel_for_each_set_of_people(
     assert group["channel"]["kind"] == "group"
     again = ok(await owner.post("/v1/channels/direct", {"user_ids": [third.id, member.id]}))
     assert again["channel"]["id"] == group["channel"]["id"]
+    start = {each["id"]: each["user_ids"] for each in ok(await owner.get("/v1/me/sync"))["channels"]}
+    assert start[channel["id"]] == people
+    assert start[group["channel"]["id"]] == sorted([*people, third.id])
+    assert [start[each] for each in start.keys() - {channel["id"], group["channel"]["id"]}] == [None]
     assert [event["type"] for _, event in await events_of(sql, channel["id"])] == [
         "channel.created",
         "members.added",

@@ -52,7 +52,7 @@ async def test_a_page_of_history_is_two_statements_however_long(
         assert len(about_requests(seen)) == 2, seen
 
 
-async def test_the_start_of_a_client_is_five_statements_however_many_channels(
+async def test_the_start_of_a_client_is_two_statements_however_many_channels(
     web: Web, owner: Person, sql: asyncpg.Connection
 ) -> None:
     for channels in (1, 12):
@@ -61,7 +61,7 @@ async def test_the_start_of_a_client_is_five_statements_however_many_channels(
         with statements(web) as seen:
             start = ok(await owner.get("/v1/me/sync"))
         assert len(start["channels"]) >= channels
-        assert len(about_requests(seen)) == 5, seen
+        assert len(about_requests(seen)) == 2, seen
 
 
 async def test_moving_a_marker_is_one_statement(web: Web, owner: Person, sql: asyncpg.Connection) -> None:
