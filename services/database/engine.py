@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -78,6 +79,7 @@ def create_engine(
         # A connection that died while it lay in the pool is replaced before it is handed out.
         pool_pre_ping=pre_ping,
         pool_recycle=1800,
+        json_deserializer=msgspec.json.decode,
         connect_args=_connect_arguments(application, statement_timeout_ms),
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, and_, bindparam, func, literal_column, or_, select, union_all
@@ -63,18 +65,20 @@ class Meant(NamedTuple):
     done: tuple[int, int, bytes | None] | None
 
 
+_ACCESS_COLUMNS: Final = (
+    *VIEWER_COLUMNS,
+    Membership.member,
+    Channel.archived_at,
+    Channel.posting,
+    Workspace.max_text,
+    Workspace.edit_window_s,
+    Workspace.delete_window_s,
+    func.coalesce(ChannelHead.head, 0).label("head"),
+    select(func.max(GenerationRow.epoch)).scalar_subquery().label("epoch"),
+)
+
 _ACCESS: Final[AnySelect] = (
-    select(
-        *VIEWER_COLUMNS,
-        Membership.member,
-        Channel.archived_at,
-        Channel.posting,
-        Workspace.max_text,
-        Workspace.edit_window_s,
-        Workspace.delete_window_s,
-        func.coalesce(ChannelHead.head, 0).label("head"),
-        select(func.max(GenerationRow.epoch)).scalar_subquery().label("epoch"),
-    )
+    select(*_ACCESS_COLUMNS)
     .select_from(Session)
     .join(User, User.id == Session.user_id)
     .join(Workspace, Workspace.id == User.workspace_id)
@@ -111,6 +115,7 @@ def _access(row: AnyRow | None, claims: Claims) -> Access:
 
 
 STATE: Final = (
+    Message.seq,
     Message.event_id,
     Message.sender_id,
     Message.at_ms,
@@ -130,16 +135,17 @@ STATE: Final = (
     Message.mentions,
     Message.mentions_channel,
 )
-"""The columns of a message's state besides channel and seq."""
+"""The columns of a message's state besides its channel, in the order in which `states.written` takes them."""
 
 _MEANT: Final[AnySelect] = (
-    _ACCESS.add_columns(Message.seq, *STATE)
-    .outerjoin(Message, and_(Message.channel_id == Channel.id, Message.seq == bindparam("seq")))
-    .add_columns(
+    _ACCESS.with_only_columns(
+        *STATE,
+        *_ACCESS_COLUMNS,
         StoredEvent.seq.label("done_seq"),
         StoredEvent.at_ms.label("done_at"),
         StoredEvent.body.label("done_body"),
     )
+    .outerjoin(Message, and_(Message.channel_id == Channel.id, Message.seq == bindparam("seq")))
     .outerjoin(
         StoredEvent,
         and_(
@@ -193,28 +199,25 @@ class Rows(NamedTuple):
 
 def _page(
     channel: InstrumentedAttribute[str],
-    seq: InstrumentedAttribute[int],
     *columns: Any,
     where: Any = None,
     besides: Any = None,
 ) -> AnySelect:
     """Two ranges of an index, read outwards from the pivot, each with one row more than is shown; the row `besides`.
 
+    The first of the columns is `seq`.
+
     With the channel's head in the same statement: states and head are of one moment, so that whoever applies the
     events after `head` to them counts nothing twice.
     """
+    seq = columns[0]
     every = channel == bindparam("channel_id")
     mine = every if where is None else and_(every, where)
     below = (
-        select(seq, *columns)
-        .where(mine, seq < bindparam("pivot"))
-        .order_by(seq.desc())
-        .limit(bindparam("below"))
+        select(*columns).where(mine, seq < bindparam("pivot")).order_by(seq.desc()).limit(bindparam("below"))
     )
-    above = (
-        select(seq, *columns).where(mine, seq >= bindparam("pivot")).order_by(seq).limit(bindparam("above"))
-    )
-    parts = [below, above] if besides is None else [below, above, select(seq, *columns).where(every, besides)]
+    above = select(*columns).where(mine, seq >= bindparam("pivot")).order_by(seq).limit(bindparam("above"))
+    parts = [below, above] if besides is None else [below, above, select(*columns).where(every, besides)]
     head = select(ChannelHead.head).where(ChannelHead.channel_id == bindparam("channel_id")).scalar_subquery()
     return select(union_all(*parts).subquery("page"), func.coalesce(head, literal_column("0")).label("head"))
 
@@ -228,17 +231,16 @@ _EVENTS: Final = _page(
     StoredEvent.body,
     StoredEvent.mentions,
 )
-_MESSAGES: Final = _page(Message.channel_id, Message.seq, *STATE)
+_MESSAGES: Final = _page(Message.channel_id, *STATE)
 _TOP_LEVEL: Final = _page(
     Message.channel_id,
-    Message.seq,
     *STATE,
     where=and_(or_(Message.thread.is_(None), Message.also_to_channel), ~Message.deleted),
 )
-_PINNED: Final = _page(Message.channel_id, Message.seq, *STATE, where=Message.pinned_at_ms.is_not(None))
+_PINNED: Final = _page(Message.channel_id, *STATE, where=Message.pinned_at_ms.is_not(None))
 _ROOT: Final = bindparam("root", type_=BigInteger)
 _THREAD: Final = _page(
-    Message.channel_id, Message.seq, *STATE, where=Message.thread == _ROOT, besides=Message.seq == _ROOT
+    Message.channel_id, *STATE, where=Message.thread == _ROOT, besides=Message.seq == _ROOT
 )
 
 
@@ -248,7 +250,7 @@ async def read_events(db: AsyncConnection, channel_id: str, span: Span) -> Rows:
 
 
 async def read_messages(db: AsyncConnection, channel_id: str, span: Span) -> Rows:
-    """seq and STATE."""
+    """STATE."""
     return await _read(db, _MESSAGES, channel_id, span)
 
 
@@ -281,6 +283,9 @@ async def read_versions(
     return list((await db.execute(select(both).order_by(both.c.seq).limit(limit + 1))).all())
 
 
+_SEQ: Final[Callable[[AnyRow], int]] = itemgetter(0)
+
+
 async def _read(
     db: AsyncConnection, page: AnySelect, channel_id: str, span: Span, root: int | None = None
 ) -> Rows:
@@ -292,10 +297,10 @@ async def _read(
         "above": span.above + 1,
     }
     found: Sequence[AnyRow] = (await db.execute(page, parameters)).all()
-    first = next((row for row in found if row.seq == root), None)
-    ascending = sorted((row for row in found if row is not first), key=lambda row: int(row.seq))
-    below = [row for row in ascending if row.seq < span.pivot]
-    above = [row for row in ascending if row.seq >= span.pivot]
+    first = None if root is None else next((row for row in found if row.seq == root), None)
+    ascending = sorted((row for row in found if row is not first), key=_SEQ)
+    middle = bisect_left(ascending, span.pivot, key=_SEQ)
+    below, above = ascending[:middle], ascending[middle:]
     return Rows(
         below[len(below) - min(span.below, len(below)) :] + above[: span.above],
         len(below) > span.below,

@@ -33,15 +33,14 @@ async def remove(db: AsyncConnection, user_id: str, channel_id: str, seq: int) -
 
 
 async def list_saved(db: AsyncConnection, user_id: str, before: int | None, limit: int) -> Sequence[AnyRow]:
-    """Up to `limit` + 1, the last saved first: channel_id, id, note, saved_at, and the message's seq and STATE."""
+    """Up to `limit` + 1, the last saved first: the message's STATE, channel_id, id, note, saved_at."""
     found = await db.execute(
         select(
+            *STATE,
             SavedMessage.channel_id,
             SavedMessage.id,
             SavedMessage.note,
             SavedMessage.saved_at,
-            Message.seq,
-            *STATE,
         )
         .join(
             Membership,

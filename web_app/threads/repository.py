@@ -55,11 +55,10 @@ _UNREAD: Final = (
 
 _FOLLOWED: Final = (
     select(
+        *STATE,
         ThreadFollow.channel_id,
         ThreadFollow.read_seq,
         _UNREAD.label("unread"),
-        Message.seq,
-        *STATE,
     )
     .join(
         Membership,
@@ -89,7 +88,7 @@ _FOLLOWED: Final = (
 async def list_followed(
     db: AsyncConnection, user_id: str, before: Place | None, limit: int, *, unread: bool
 ) -> Sequence[AnyRow]:
-    """Up to `limit` + 1: channel_id, read_seq, unread, and the root's seq and STATE."""
+    """Up to `limit` + 1: the root's STATE, channel_id, read_seq, unread."""
     place = before or Place((1 << 62), "", 0)
     wanted = _FOLLOWED.where(_UNREAD > 0) if unread else _FOLLOWED
     parameters = {
