@@ -52,8 +52,9 @@ class Connection(asyncio.Protocol):
         self._correlation_id = 0
         self._unanswered: deque[_Unanswered] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._begun = bytearray()
-        self._needed = 0
+        # Of an answer that is not whole yet: joined once, because one may have megabytes.
+        self._pieces: list[bytes] = []
+        self._lacking = 0
         self._ended = False
         # What is to be written once it is open; None when it is.
         self._held: list[bytes] | None = []
@@ -166,14 +167,15 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._held.pop(0))  # which requests it knows; the others wait for that answer
 
     def data_received(self, data: bytes) -> None:
-        if self._begun:
-            self._begun += data
-            if len(self._begun) < self._needed:
+        if self._pieces:
+            self._pieces.append(data)
+            self._lacking -= len(data)
+            if self._lacking > 0:
                 return
-            data = bytes(self._begun)
-            self._begun.clear()
+            data = b"".join(self._pieces)
+            self._pieces.clear()
         at, length = 0, len(data)
-        self._needed = _SIZE.size
+        needed = _SIZE.size
         while length - at >= _SIZE.size and not self._ended:
             (size,) = _SIZE.unpack_from(data, at)
             begin = at + _SIZE.size
@@ -181,12 +183,13 @@ class Connection(asyncio.Protocol):
                 self.close("it says what is no answer")
                 return
             if length - begin < size:
-                self._needed = _SIZE.size + size
+                needed += size
                 break
             at = begin + size
             self._answered(data, begin, at)
         if at < length:
-            self._begun += data[at:]
+            self._pieces.append(data[at:])
+            self._lacking = needed - (length - at)
 
     def connection_lost(self, error: Exception | None) -> None:
         because = "" if error is None else f": {error!r}"
