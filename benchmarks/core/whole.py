@@ -11,7 +11,11 @@ from services.contract.ids import new_entity_id
 from services.eventlog.epoch import current_generation
 from tests.stack.lockstep import Stack, lockstep_stack
 
-ENVIRONMENT = {f"LOCKSTEP_{name.upper()}": value for name, value in GENEROUS.items()}
+ENVIRONMENT = {
+    **{f"LOCKSTEP_{name.upper()}": value for name, value in GENEROUS.items()},
+    # One person posts what many would.
+    "LOCKSTEP_WEB_MESSAGE_LIMIT": "100000/second",
+}
 
 
 @contextlib.asynccontextmanager
