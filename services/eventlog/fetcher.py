@@ -28,6 +28,9 @@ log = structlog.get_logger()
 IDLE_ANSWER_MS: Final = 250
 """How long a broker waits before it says that there is nothing new: proofs of being current are renewed this often."""
 
+_AMID_MS: Final = 20
+"""The same while a reader catches up, and enough of some partitions waits for it."""
+
 BREAK_S: Final = 1.5
 """A partition without a good answer for longer than this must be compared again."""
 
@@ -199,9 +202,10 @@ class Fetcher:
                 self._wanted.clear()
                 await self._wanted.wait()
                 continue
-            wait_ms = IDLE_ANSWER_MS
-            if time.monotonic() > measure_at:
-                wait_ms, measure_at = 0, time.monotonic() + _MEASURED_S
+            now = time.monotonic()
+            wait_ms = _AMID_MS if now < self._busy_until and self._is_full(broker) else IDLE_ANSWER_MS
+            if now > measure_at:
+                wait_ms, measure_at = 0, now + _MEASURED_S
             if not await self._ask(broker, 0, places, wait_ms):
                 await asyncio.sleep(_AGAIN_S)
 
@@ -225,6 +229,17 @@ class Fetcher:
             places = self._due(broker)
             if not places or not await self._ask(broker, turn, places, 0):
                 await asyncio.sleep(_AGAIN_S)
+
+    def _is_full(self, broker: int) -> bool:
+        """Whether a place is left out of requests, and will be due again as soon as the reader has gone on.
+
+        A reader that catches up empties one place after the other. A request for those alone that have no more to give
+        would keep it waiting until the broker answers that there is nothing.
+        """
+        return any(
+            place.buffered >= _PARTITION_BYTES and self._brokers.leader(place.partition) == broker
+            for place in self.places.values()
+        )
 
     def _due(self, broker: int) -> list[Place]:
         return [

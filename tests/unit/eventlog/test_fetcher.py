@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
+import struct
+import time
 from typing import Any
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from services.eventlog.brokers import Brokers
-from services.eventlog.fetcher import Fetcher, Place
+from services.eventlog.fetcher import IDLE_ANSWER_MS, Fetcher, Place
+from services.eventlog.wire import Fetch, FetchAnswer, Fetched
 
 ENDS = (0, 3, 8, 9, 13)
 """Where the log's batches begin, and its end."""
@@ -23,7 +28,7 @@ def batches(first: int, last: int) -> bytes:
 def _batch(begin: int, end: int) -> bytes:
     builder = DefaultRecordBatchBuilder(
         magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
-        batch_size=1 << 20,
+        batch_size=1 << 24,
     )  # fmt: skip
     for number in range(end - begin):
         builder.append(number, timestamp=1, key=None, value=b"x", headers=[])
@@ -52,3 +57,58 @@ async def test_what_two_answers_hold_is_handed_out_once(first: int, kept: int) -
     made._keep(place, batches(min(first, kept), 3), [], 0.0)
     found += offsets(made.take(5_000))
     assert found == list(range(13))
+
+
+class OneBroker:
+    """Has much in partition 1 and a little in partition 0, once; `waits`: how long each request would wait for more."""
+
+    def __init__(self) -> None:
+        self.waits: list[int] = []
+        self.asked = asyncio.Event()
+
+    def leader(self, _: int) -> int:
+        return 1
+
+    async def refresh(self) -> None:
+        pass
+
+    async def exchange(self, _: int, request: Fetch, __: int) -> FetchAnswer:
+        self.waits.append(struct.unpack_from(">ii", request.body)[1])
+        self.asked.set()
+        await asyncio.sleep(0.001)
+        if len(self.waits) > 1:
+            return FetchAnswer(0, [])
+        much = _batch(0, 100_000)
+        assert len(much) > 1024 * 1024 // 2
+        return FetchAnswer(
+            0,
+            [
+                Fetched(0, 0, 3, 3, [], batches(0, 0)),
+                Fetched(1, 0, 200_000, 200_000, [], much + _batch(100_000, 200_000)),
+            ],
+        )
+
+
+async def test_a_reader_that_catches_up_does_not_wait_for_a_partition_that_has_no_more() -> None:
+    broker: Any = OneBroker()
+    places = [Place(0, 0), Place(1, 0)]
+    for place in places:
+        place.found_same(0, time.monotonic())
+    made = Fetcher(broker, "events", places, committed_only=False)
+    running = asyncio.create_task(made.run())
+    try:
+        async with asyncio.timeout(20):
+            while len(broker.waits) < 3:
+                broker.asked.clear()
+                await broker.asked.wait()
+            assert not made.places[0].is_doubtful
+            assert max(broker.waits) < IDLE_ANSWER_MS / 10
+            taken = made.take(300_000)
+            assert (len(taken[0]), len(taken[1])) == (3, 200_000)
+            while broker.waits[-1] != IDLE_ANSWER_MS:
+                broker.asked.clear()
+                await broker.asked.wait()
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
