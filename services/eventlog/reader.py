@@ -17,7 +17,7 @@ from services.eventlog.fetcher import REQUEST_TIMEOUT_MS, Fetcher, Place
 from services.eventlog.probe import Probe
 from services.eventlog.sequencer import LastRecord
 
-_MAX_RECORDS: Final = 5_000
+MAX_RECORDS: Final = 5_000
 """The most records in one batch, so that a reader that catches up still lets others have the loop."""
 
 _CONNECT_S: Final = 30.0
@@ -82,15 +82,15 @@ class TopicReader:
             await asyncio.wait(tasks)
         await self._brokers.close()
 
-    async def batch(self, timeout_ms: int) -> dict[int, list[RawRecord]]:
-        """The next records by partition, {} when none came within `timeout_ms` or earlier. Raises LogLost."""
+    async def batch(self, timeout_ms: int, most: int = MAX_RECORDS) -> dict[int, list[RawRecord]]:
+        """The next records by partition, `most` at most; {} when none came within `timeout_ms` or earlier. Raises LogLost."""
         self._taken = dict(self.positions)
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             self._resolve()
             # What came to light while nobody looked is compared before anything is handed out: nothing awaits in between.
             self._fetcher.news.clear()
-            handed = self._fetcher.take(_MAX_RECORDS)
+            handed = self._fetcher.take(most)
             moved = self._advance(handed)
             if handed or moved:
                 return handed

@@ -9,7 +9,7 @@ from typing import Self
 from services.contract.envelope import MalformedEnvelope, decode_envelope
 from services.eventlog import metrics
 from services.eventlog.batches import RawRecord
-from services.eventlog.reader import TopicReader
+from services.eventlog.reader import MAX_RECORDS, TopicReader
 from services.eventlog.records import LogRecord, read_record
 from services.eventlog.sequencer import LastRecord
 
@@ -69,14 +69,14 @@ class Tail:
     ) -> None:
         await self._reader.__aexit__(kind, error, trace)
 
-    async def batch(self, timeout_ms: int) -> dict[int, list[LogRecord]]:
-        """The next records by partition; {} when none came within about `timeout_ms`, and also earlier.
+    async def batch(self, timeout_ms: int, most: int = MAX_RECORDS) -> dict[int, list[LogRecord]]:
+        """The next records by partition, `most` at most; {} when none came within about `timeout_ms`, and also earlier.
 
         Raises LogLost or `contract.envelope.UnknownEnvelopeVersion`; after either the tail is spent. Broken
         connections are not raised: the tail reconnects, and `proven_current` stands still. Cancelling it loses
         no record.
         """
-        fetched = await self._reader.batch(timeout_ms)
+        fetched = await self._reader.batch(timeout_ms, most)
         partitions = self._partitions
         batch: dict[int, list[LogRecord]] = {}
         for partition, records in fetched.items():

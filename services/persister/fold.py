@@ -57,19 +57,22 @@ Key = tuple[str, int]
 class Batch:
     """What one transaction writes.
 
+    positions   of the partitions that it has records of
     typed       the events of known kinds, in the order of the log, channel by channel
     notices     of known kinds, in the order of the log, with who sent them
     heads       channel -> (partition, number of its last event)
     verdicts    how many records became what (a Kind's name in lower case, or `skipped`)
+    records     how many were folded, whatever became of them
     oldest_ms   the broker's append time of the oldest record
     """
 
-    positions: list[Position] = field(default_factory=list)
+    positions: dict[int, Position] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     typed: list[tuple[Numbered, Event]] = field(default_factory=list)
     notices: list[tuple[str, Notice]] = field(default_factory=list)
     heads: dict[str, tuple[int, int]] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
+    records: int = 0
     unprojected: int = 0
     oldest_ms: int = 0
 
@@ -107,14 +110,13 @@ class PartitionFold:
         if last is None:
             return
         self.next_offset = last.offset + 1
-        batch.positions.append(
-            Position(
-                self.partition,
-                expected,
-                self.next_offset,
-                self._sequencer.now,
-                LastRecord(last.offset, last.appended, last.envelope.id if last.envelope else ""),
-            )
+        begun = batch.positions.get(self.partition)
+        batch.positions[self.partition] = Position(
+            self.partition,
+            expected if begun is None else begun.expected,
+            self.next_offset,
+            self._sequencer.now,
+            LastRecord(last.offset, last.appended, last.envelope.id if last.envelope else ""),
         )
 
     def _store(self, at: Numbered, record: LogRecord, batch: Batch) -> None:
@@ -152,15 +154,16 @@ class PartitionFold:
         )
 
 
-def fold(partitions: Mapping[int, PartitionFold], records: Mapping[int, list[LogRecord]]) -> Batch:
-    """Fold what one read of the log gave, partition by partition."""
-    batch = Batch()
+def fold(
+    partitions: Mapping[int, PartitionFold], records: Mapping[int, list[LogRecord]], batch: Batch
+) -> None:
+    """Fold what one read of the log gave into the batch, partition by partition."""
     for partition in sorted(records):
         if records[partition]:
             oldest = records[partition][0].appended
             batch.oldest_ms = min(batch.oldest_ms, oldest) if batch.positions else oldest
+            batch.records += len(records[partition])
             partitions[partition].apply(records[partition], batch)
-    return batch
 
 
 @dataclass(slots=True)

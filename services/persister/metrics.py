@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 BATCHES: Final = Counter(
-    "lockstep_persister_batches", "Transactions committed, each with everything one read of the log gave."
+    "lockstep_persister_batches", "Transactions committed, each with what the log held by then."
 )
 STORED: Final = Counter("lockstep_persister_events_stored", "Events numbered and stored.")
 RECORDS: Final = Counter(

@@ -153,7 +153,7 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
 
 async def _move(connection: asyncpg.Connection, epoch: int, batch: Batch) -> None:
     """First in the transaction: the rows' locks make a twin wait, and then find that it came too late."""
-    positions = batch.positions
+    positions = [batch.positions[partition] for partition in sorted(batch.positions)]
     moved = await connection.fetch(
         _MOVE,
         epoch,

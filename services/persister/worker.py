@@ -1,12 +1,15 @@
 """The persister's loop: read the log, fold, store; after any failure throw the fold away and rebuild it.
 
-Nothing is read ahead of what is stored, so that a database that is away costs no memory: the log keeps what waits.
+While one batch is being stored, the next is read and folded, if there is much to read; nothing beyond that, so that a
+database that is away costs no memory: the log keeps what waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import asyncpg
@@ -22,11 +25,10 @@ from services.eventlog.epoch import await_generation, must_be_trusted
 from services.eventlog.errors import LogLost, NoGeneration
 from services.eventlog.tail import Tail
 from services.persister import metrics
-from services.persister.fold import Batch, fold
+from services.persister.fold import Batch, PartitionFold, fold
 from services.persister.store import (
     OrderConflict,
     PositionLost,
-    StartingPoint,
     read_starting_point,
     write,
 )
@@ -40,6 +42,16 @@ log = structlog.get_logger()
 _APPLICATION: Final = "lockstep-persister"
 
 POLL_MS: Final = 250
+BATCH: Final = 5_000
+"""The most records in a transaction."""
+
+PIECE: Final = 100
+"""Records that are folded at a time, in about a millisecond: then the transaction under way may go on."""
+
+MUCH: Final = 1_000
+"""From so many records on, the next are read while these are stored. Fewer are stored in the time in which a few more
+come, and those are better stored together."""
+
 SILENCE_S: Final = 10.0
 """Neither a record nor a proof that there is none for this long: the log does not answer."""
 
@@ -127,21 +139,46 @@ class Worker:
                 )
                 log.info("rebuilt", positions=start.positions)
                 self._tail, self._why_not, self._read_at = tail, None, time.monotonic()
-                while True:
-                    await self._store_next(connection, generation.epoch, tail, start)
+                await self._follow(connection, generation.epoch, tail, start.folds)
         finally:
             self._tail = None
 
-    async def _store_next(
-        self, connection: asyncpg.Connection, epoch: int, tail: Tail, start: StartingPoint
+    async def _follow(
+        self, connection: asyncpg.Connection, epoch: int, tail: Tail, folds: Mapping[int, PartitionFold]
     ) -> None:
-        records = await tail.batch(POLL_MS)
-        if not records:
-            if connection.is_closed():
-                raise asyncpg.InterfaceError("the connection to PostgreSQL was closed")
-            return
-        self._read_at = time.monotonic()
-        batch = fold(start.folds, records)
+        """Batch after batch, in the order of the log. What was read before the log fails is stored all the same."""
+        ahead: asyncio.Task[Batch] | None = None
+        try:
+            while True:
+                batch = await (ahead or self._next(tail, folds))
+                ahead = None
+                if batch.records >= MUCH:
+                    ahead = asyncio.create_task(self._next(tail, folds), name="read ahead")
+                if batch.records:
+                    await self._store(connection, epoch, batch)
+                elif connection.is_closed():
+                    raise asyncpg.InterfaceError("the connection to PostgreSQL was closed")
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _next(self, tail: Tail, folds: Mapping[int, PartitionFold]) -> Batch:
+        """What the log holds by now, folded; empty when nothing comes for a while."""
+        batch = Batch()
+        timeout_ms = POLL_MS
+        while batch.records < BATCH:
+            before = batch.records
+            fold(folds, await tail.batch(timeout_ms, PIECE), batch)
+            if batch.records - before < PIECE:
+                break
+            timeout_ms = 0
+            await asyncio.sleep(0)
+        if batch.records:
+            self._read_at = time.monotonic()
+        return batch
+
+    async def _store(self, connection: asyncpg.Connection, epoch: int, batch: Batch) -> None:
         began = time.perf_counter()
         outbox_rows = await write(connection, epoch, batch)
         _count(batch, outbox_rows, time.perf_counter() - began, time.time_ns() // 1_000_000)
@@ -180,5 +217,5 @@ def _count(batch: Batch, outbox_rows: int, seconds: float, now_ms: int) -> None:
     metrics.LAG_MS.observe(max(0, now_ms - batch.oldest_ms))
     for verdict, count in batch.verdicts.items():
         metrics.RECORDS.labels(verdict).inc(count)
-    for position in batch.positions:
+    for position in batch.positions.values():
         metrics.NEXT_OFFSET.labels(str(position.partition)).set(position.next_offset)

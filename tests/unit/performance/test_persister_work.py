@@ -46,7 +46,8 @@ def persisted(raw: list[tuple[str, bytes, bytes]]) -> tuple[list[LogRecord], Bat
         read_record(0, generation.partitions, offset, now, [(name, envelope)], body)
         for offset, (name, envelope, body) in enumerate(raw)
     ]
-    batch = fold({0: PartitionFold(generation, 0, Sequencer(generation), 0)}, {0: records})
+    batch = Batch()
+    fold({0: PartitionFold(generation, 0, Sequencer(generation), 0)}, {0: records}, batch)
     assert len(batch.events) == len(raw)
     assert records[0].digest == digest_of(raw[0][2])
     return records, batch, project(batch, {})

@@ -45,6 +45,12 @@ def new_fold(next_offset: int = 0) -> PartitionFold:
     return PartitionFold(GENERATION, 0, Sequencer(GENERATION), next_offset)
 
 
+def folded(partitions: dict[int, PartitionFold], records: dict[int, list[LogRecord]]) -> Batch:
+    batch = Batch()
+    fold(partitions, records, batch)
+    return batch
+
+
 def posted(text: str = "hello") -> bytes:
     return encode_event(MessagePosted(text=text))
 
@@ -55,7 +61,7 @@ def test_events_messages_heads_and_position() -> None:
         record(5, b'{"type":"new"}'),
         record(6, posted("b"), channel=OTHER),
     )
-    batch = fold({0: new_fold(4)}, {0: [first, second, third]})
+    batch = folded({0: new_fold(4)}, {0: [first, second, third]})
     assert [(e.channel_id, e.seq, e.kind, e.body, e.unprojected) for e in batch.events] == [
         (CHANNEL, 1, "message.posted", first.value, False),
         (CHANNEL, 2, "new", second.value, False),
@@ -67,7 +73,7 @@ def test_events_messages_heads_and_position() -> None:
     }
     assert batch.heads == {CHANNEL: (0, 2), OTHER: (0, 1)}
     assert third.envelope is not None
-    (position,) = batch.positions
+    (position,) = batch.positions.values()
     assert (position.expected, position.next_offset, position.now_ms) == (4, 7, NOW)
     assert position.last == LastRecord(6, NOW, third.envelope.id)
 
@@ -76,18 +82,18 @@ def test_what_is_not_numbered_only_moves_the_position_and_the_clock() -> None:
     partition = new_fold()
     one = record(0, posted())
     assert one.envelope is not None
-    fold({0: partition}, {0: [one]})
+    folded({0: partition}, {0: [one]})
     late = NOW + 500_000
     again = record(1, posted(), id=one.envelope.id)
     expired = record(2, posted(), id=one.envelope.id, at=late)
     future = record(3, posted(), id=new_event_id(late + 100_000_000), at=late)
     expired = replace(expired, envelope=expired.envelope and replace(expired.envelope, born=NOW))
     future = replace(future, envelope=future.envelope and replace(future.envelope, born=late + 100_000_000))
-    batch = fold({0: partition}, {0: [again, expired, future, rubbish(4)]})
+    batch = folded({0: partition}, {0: [again, expired, future, rubbish(4)]})
     assert not batch.events
     assert not batch.heads
     assert batch.verdicts == {"duplicate": 1, "expired": 1, "future": 1, "skipped": 1}
-    (position,) = batch.positions
+    (position,) = batch.positions.values()
     assert (position.expected, position.next_offset, position.now_ms) == (1, 5, late)
     assert position.last == LastRecord(4, NOW, "")
 
@@ -100,7 +106,7 @@ def test_a_body_that_cannot_be_projected_is_stored_with_a_marker_and_stops_nothi
         b'{"type":"odd\\u0000kind"}',
         posted("fine"),
     ]
-    batch = fold({0: new_fold()}, {0: [record(n, body) for n, body in enumerate(bodies)]})
+    batch = folded({0: new_fold()}, {0: [record(n, body) for n, body in enumerate(bodies)]})
     assert [event.body for event in batch.events] == bodies
     assert [event.unprojected for event in batch.events] == [True, True, True, False, False]
     assert batch.unprojected == 3
@@ -110,18 +116,29 @@ def test_a_body_that_cannot_be_projected_is_stored_with_a_marker_and_stops_nothi
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.binary())
 def test_whatever_the_kind_and_the_body_a_row_can_be_stored(kind: str, noise: bytes) -> None:
     body = b'{"type":' + repr(kind).encode() + b"}"
-    batch = fold({0: new_fold()}, {0: [record(0, body), record(1, noise)]})
+    batch = folded({0: new_fold()}, {0: [record(0, body), record(1, noise)]})
     assert len(batch.events) == 2
     for event in batch.events:
         assert "\x00" not in event.kind
         event.kind.encode("utf-8")
 
 
+def test_a_batch_grows_piece_by_piece() -> None:
+    partition = new_fold(4)
+    batch = Batch()
+    for offset in (4, 5, 6):
+        fold({0: partition}, {0: [record(offset, posted(), at=NOW + offset)]}, batch)
+    (position,) = batch.positions.values()
+    assert (position.expected, position.next_offset, position.last.offset) == (4, 7, 6)
+    assert [event.seq for event in batch.events] == [1, 2, 3]
+    assert (batch.records, batch.oldest_ms) == (3, NOW + 4)
+
+
 def test_several_partitions_share_a_batch() -> None:
     partitions = {p: PartitionFold(GENERATION, p, Sequencer(GENERATION), 0) for p in (0, 1)}
     late = record(0, posted(), at=NOW + 5)
-    batch = fold(partitions, {1: [replace(record(0, posted()), partition=1)], 0: [late]})
-    assert [position.partition for position in batch.positions] == [0, 1]
+    batch = folded(partitions, {1: [replace(record(0, posted()), partition=1)], 0: [late]})
+    assert [position.partition for position in batch.positions.values()] == [0, 1]
     assert batch.oldest_ms == NOW
 
 
@@ -150,7 +167,7 @@ def test_states_are_the_same_however_the_log_is_cut_into_batches(history: Histor
 
 
 def test_a_batch_of_messages_alone_asks_for_no_states() -> None:
-    batch = fold({0: new_fold()}, {0: [record(n, posted()) for n in range(3)]})
+    batch = folded({0: new_fold()}, {0: [record(n, posted()) for n in range(3)]})
     assert needed(batch) == set()
 
 
@@ -174,4 +191,4 @@ def test_what_is_deleted_is_redacted_with_its_edits_also_those_that_come_later()
 
 
 def test_nothing_read_is_nothing_written() -> None:
-    assert fold({0: new_fold()}, {0: []}) == Batch()
+    assert folded({0: new_fold()}, {0: []}) == Batch()
