@@ -47,6 +47,9 @@ class EventRow(NamedTuple):
     target: int | None = None
 
 
+EVENT_DEFAULTS: Final = ((), None)
+"""What the table `events` itself puts into its last columns, here the last fields of EventRow."""
+
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 Key = tuple[str, int]

@@ -8,6 +8,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
+from services.persister.copying import copy_rows
 from services.persister.fold import Key, Projection, storable
 from services.projection import Message, Reaction, Thread
 
@@ -27,6 +28,7 @@ _COLUMNS: Final = (
     ("text", "text"),
     ("thread", "bigint"),
     ("also_to_channel", "boolean"),
+    ("mentions_channel", "boolean"),
     ("edits", "bigint"),
     ("edited_at_ms", "bigint"),
     ("deleted", "boolean"),
@@ -38,11 +40,13 @@ _COLUMNS: Final = (
     ("last_reply_at_ms", "bigint"),
     ("participants", "text[]"),
     ("mentions", "text[]"),
-    ("mentions_channel", "boolean"),
 )
 _NAMES: Final = [name for name, _ in _COLUMNS]
 _FIXED: Final = 5
 """The first columns never change."""
+
+_DEFAULTS: Final = (0, None, False, None, None, "[]", 0, None, None, (), ())
+"""The last columns of a message that mentions nobody and that nobody has done anything to: what the table puts there."""
 
 _AS_TEXT: Final = frozenset({"jsonb", "text[]"})
 """Travel as text: an array of arrays would be flattened by `unnest`."""
@@ -104,8 +108,7 @@ async def write_messages(
     when another is there as well.
     """
     new = [_row(message) for key, message in projection.changed.items() if key not in stored]
-    if new:
-        await connection.copy_records_to_table("messages", records=new, columns=_NAMES)
+    await copy_rows(connection, "messages", new, _NAMES, _DEFAULTS)
     changed = [_literals(_row(projection.changed[key])) for key in stored if key in projection.changed]
     if changed:
         await connection.execute(_CHANGE, *_columns(changed))
@@ -131,6 +134,7 @@ def _row(message: Message) -> tuple[object, ...]:
         storable(message.text),
         message.thread,
         message.also_to_channel,
+        message.mentions_channel,
         message.edits,
         message.edited_at,
         message.deleted,
@@ -142,7 +146,6 @@ def _row(message: Message) -> tuple[object, ...]:
         summary.last_reply_at,
         summary.participants,
         message.mentions,
-        message.mentions_channel,
     )
 
 

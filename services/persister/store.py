@@ -12,7 +12,8 @@ from services.database.epochs import WrongEpoch, check_epoch
 from services.database.outbox import NOTIFY_CHANNEL
 from services.eventlog.sequencer import Accepted, LastRecord, Sequencer
 from services.persister.audit import audit_deletions
-from services.persister.fold import Batch, EventRow, PartitionFold, needed, project
+from services.persister.copying import copy_rows
+from services.persister.fold import EVENT_DEFAULTS, Batch, EventRow, PartitionFold, needed, project
 from services.persister.mentions import tell_mentioned
 from services.persister.messages import read_messages, write_messages
 from services.persister.read_state import read_state, write_read_state
@@ -134,7 +135,7 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
         known = await read_messages(connection, needed(batch))
         projection = project(batch, known)
         try:
-            await connection.copy_records_to_table("events", records=batch.events, columns=EventRow._fields)
+            await copy_rows(connection, "events", batch.events, EventRow._fields, EVENT_DEFAULTS)
             await write_messages(connection, projection, known)
         except asyncpg.UniqueViolationError as error:
             raise OrderConflict(f"{error.constraint_name}: {error.detail}") from error
