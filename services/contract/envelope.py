@@ -25,7 +25,7 @@ VERSION: Final = b"1"
 # One expression judges all fields: a record is either wholly well-formed or skipped by every reader alike.
 _v1 = re.compile(
     r"1 (ch_[0-9a-f]{32}) (usr_[0-9a-f]{32})"
-    r" ([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}) ([0-9]{1,15})"
+    r" (([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}) ([0-9]{1,15})"
 ).fullmatch
 
 
@@ -72,8 +72,8 @@ def decode_envelope(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
         if version.isdigit() and version != VERSION:
             raise UnknownEnvelopeVersion(f"envelope version {version.decode('ascii')}")
         raise MalformedEnvelope(f"not an envelope of version 1: {value[:200]!r}")
-    channel, sender, id, stamped = match.groups()
-    return Envelope(channel, sender, id, int(stamped), int(id[:8] + id[9:13], 16))
+    channel, sender, id, born, born_rest, stamped = match.groups()
+    return Envelope(channel, sender, id, int(stamped), int(born + born_rest, 16))
 
 
 def partition_of(channel: str, partitions: int) -> int:
