@@ -149,11 +149,17 @@ class NodeCollector(Collector):
                 len(state.delivery.behind),
                 "Connections whose buffer is above the high-water mark.",
             ),
-            ("unadmitted_connections", len(state.unadmitted), "Open connections without a welcome yet."),
+            ("unadmitted_connections", len(state.unadmitted), "Open connections that nobody is known to be behind yet."),
             (
                 "joining_connections",
                 len(state.joining),
                 "Connections on their way into many channels, without a welcome yet.",
+            ),
+            ("waiting_writes", state.delivery.showing.waiting, "Connections that are to be written to."),
+            (
+                "crowded",
+                int(state.delivery.showing.is_crowded),
+                "1 while so much waits to be shown that the log is read no further.",
             ),
             ("sends_under_way", len(state.sends), "Sends that wait for the verdict of this node's fold."),
             ("parked_sends", state.parked, "Sends that wait for the directory."),

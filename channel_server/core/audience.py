@@ -28,6 +28,7 @@ class Subscriber:
     """A connected client as delivery sees it.
 
     pending     bytes that its next write begins with, often shared with others; None while it is behind, or joining
+    prompt      whether it is among those that are written to with the next steps
     joining     while it is on its way into its channels: it is shown nothing before it is in all of them
     lag         the channels in which it is not live, by id
     unresolved  channels it named when it resumed without being a member: the last seq it named
@@ -44,6 +45,7 @@ class Subscriber:
         "link",
         "notices",
         "pending",
+        "prompt",
         "scheduled",
         "stream",
         "unresolved",
@@ -57,6 +59,7 @@ class Subscriber:
         self.lag: dict[str, Lag] = {}
         self.unresolved: dict[str, int] = {}
         self.joining: Joining | None = None
+        self.prompt = False
         self.scheduled = False
         self.behind_since = 0.0
         self.granted = 0
@@ -68,7 +71,7 @@ class Joining:
     """A subscriber on its way into all of its person's channels.
 
     named       the last seq of each channel that it resumes from
-    heads       of the channels that it is in already, where it does not resume from them: what its `welcome` says
+    heads       of the channels gone through, where they are not what it named: what its `welcome` says
     place       how many of `channels` have been gone through; one may come twice
     """
 
@@ -83,13 +86,17 @@ class Joining:
 
 
 class Lane:
-    """The connections that a large audience's events are still to be written to, in its turn; and how many seconds that has
-    taken so far."""
+    """The connections of a large audience that have something pending, to be written in its turns.
 
-    __slots__ = ("cost", "waiting")
+    left    how many of those `waiting` belong to the turn that it is; who is added meanwhile belongs to the next
+    cost    seconds that this turn has taken so far
+    """
+
+    __slots__ = ("cost", "left", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Subscriber] = deque()
+        self.left = 0
         self.cost = 0.0
 
 
@@ -99,10 +106,10 @@ class Audience:
     live        who is shown each event as it comes
     ahead       lagging the other way: they have been shown, by another node, what has not come here yet
     unshown     frames of the channel's newest events, those after `shown`: put before nobody yet
-    size        bytes published since its turn came last
+    size        of what is unshown, bytes
     queued      whether its turn will come, or is: always while there is something unshown, or a lane
     lane        only while there are many to write to
-    rests_until its turn does not come earlier, monotonic seconds
+    rests_until its turn does not come earlier, monotonic seconds; 0.0 when it never had to rest
     """
 
     __slots__ = ("ahead", "channel", "lane", "live", "queued", "rests_until", "shown", "size", "unshown")

@@ -145,7 +145,7 @@ class Company:
     # --- time --------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float, members: Iterable[Member]) -> None:
-        """Several times a second; a flush follows."""
+        """Several times a second; `show` follows."""
         self.presence.show(now)
         self.typists.show(now)
         if now >= self._judge_at:

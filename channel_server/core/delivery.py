@@ -5,8 +5,8 @@ A subscriber is *live* in a channel (in the channel's audience: shown each event
 its buffer is above the high-water mark (*behind*), or because the node holds everything back. A subscriber that
 falls behind leaves an audience only when the channel's next event comes, so that memory is bounded by its channels
 and nothing is copied. What is published is put before the audience when it is its turn (`core.showing`), or earlier when
-the audience is about to change, so that everybody in it stands at the same seq. `catch_up` brings laggards to the head in bounded steps and makes them live again; there, and
-only there, a gap is found.
+somebody is about to come into it or to lose their membership, so that everybody in it stands at the same seq. `catch_up`
+brings laggards to the head in bounded steps and makes them live again; there, and only there, a gap is found.
 
 Guarantees, per connection and channel, between `opened` (or the resume) and `closed`: the seqs shown are exactly
 last + 1, last + 2, ..., interrupted only by `gap` frames that name the missing. No event is shown at which the person
@@ -58,7 +58,7 @@ class Delivery:
         self._stretches: dict[tuple[str, int], Stretch | None] = {}
         self.behind: set[Subscriber] = set()
         self.held = False
-        """While set, nothing is shown; connections fall behind without being so."""
+        """While set, nothing more is put before anybody; connections fall behind without being so."""
         self.counts = DeliveryCounts()
         self.showing = Showing(clock, limits, self.counts, self._settle, self.fall_behind)
         self.board = board or Noticeboard(NoticeRing(0), head_of)
@@ -90,7 +90,7 @@ class Delivery:
         joining.place += most
         for channel in joining.channels[begin : joining.place]:
             if channel in subscriber.lag:
-                continue  # its membership has changed meanwhile, and that will be told
+                continue  # something has happened in it meanwhile, and will be told
             last = named.get(channel)
             membership = memberships[channel]
             if not membership & 1:
@@ -98,8 +98,8 @@ class Delivery:
                     subscriber.unresolved[channel] = last
                 continue
             audience = self._settled(channel)
-            if subscriber in audience.live:
-                continue
+            if subscriber in audience.live or channel in subscriber.lag:
+                continue  # it comes twice
             head = self._head_of(channel)
             if last != head:
                 joining.heads[channel] = head
@@ -210,30 +210,36 @@ class Delivery:
         if not frames:
             return
         audience.unshown = []
+        self.showing.settled(audience)
         missed: list[Subscriber] = []
         if self.held:
             missed.extend(live)
         else:
             payload = frames[0] if len(frames) == 1 else b"".join(frames)
             joined: dict[bytes, bytes] = {}
-            lane = self.showing.lane_of(audience)
-            touch = self.showing.touch if lane is None else lane.append
+            lane, touch = self.showing.lane_of(audience), self.showing.touch
+            size, most = len(payload), self._limits.unshown
             for subscriber in live:
                 pending = subscriber.pending
                 if not pending:
                     if pending is None:
                         missed.append(subscriber)
-                    else:
-                        subscriber.pending = payload
-                        touch(subscriber)
+                        continue
+                    subscriber.pending = payload
+                    if lane is not None:
+                        lane.waiting.append(subscriber)
+                elif len(pending) > most:
+                    missed.append(subscriber)
+                    continue
                 else:
                     # Subscribers of the same channels share the joined bytes too.
                     both = joined.get(pending)
                     if both is None:
                         both = joined[pending] = pending + payload
                     subscriber.pending = both
-                    if lane is None:
-                        touch(subscriber)  # what is pending may be waiting for the turn of a large audience
+                if lane is None:
+                    # Even if something is pending already: that may be waiting for the turn of a large audience.
+                    touch(subscriber, size)
             self.counts.deliveries += (len(live) - len(missed)) * len(frames)
         for subscriber in missed:
             assert subscriber.user is not None
@@ -243,13 +249,19 @@ class Delivery:
                 membership = changed.before
             self._lag(subscriber, audience.channel, Lag(audience.shown, membership))
 
-    def put(self, subscriber: Subscriber, frame: bytes) -> bool:
-        """Show a frame with the next step of `showing`. False: not now, because it is behind or everything is held."""
+    def put(self, subscriber: Subscriber, frame: bytes, *, many: bool = False) -> bool:
+        """Show a frame with the next steps of `showing`; `many`: it is shown to many, for whom nobody else should wait.
+
+        False: not now, because too much is pending, it is behind, or everything is held.
+        """
         pending = subscriber.pending
-        if pending is None or self.held:
+        if pending is None or self.held or len(pending) > self._limits.unshown:
             return False
-        subscriber.pending = pending + frame if pending else frame
-        self.showing.touch(subscriber)
+        subscriber.pending = pending + frame
+        if not many:
+            self.showing.touch(subscriber, len(frame))
+        elif not pending:
+            self.showing.touch_as_one_of_many(subscriber)
         return True
 
     def write(self, subscriber: Subscriber, frame: bytes) -> None:
@@ -266,7 +278,7 @@ class Delivery:
             self.write(subscriber, frame)
         else:
             subscriber.pending += frame
-            self.showing.touch(subscriber)
+            self.showing.touch(subscriber, len(frame))
 
     # --- behind, and back ----------------------------------------------------------------------------------------
 

@@ -58,7 +58,9 @@ class Limits(NamedTuple):
     """Connections written to before the event loop gets its turn, and before others who wait to be written to get theirs."""
     unshown: int = 256 * 1024
     """Bytes of a channel's events that may wait until it is their turn to be shown; above it nothing more is read from the
-    log before they are. With what one reading brings, also the most that one write adds to a client's buffer."""
+    log before they are. Also the bytes that may be pending for a connection, above which it lags instead."""
+    unwritten: int = 16 * 1024 * 1024
+    """Bytes pending for all connections that are to be written to at once; above it nothing more is read either."""
 
     # freshness
     late: float = 1.0

@@ -111,7 +111,9 @@ class Node:
         self.counts = NodeCounts()
 
     def _members_of(self, user_id: str) -> list[Session]:
-        return [each for each in self.state.delivery.of_user(user_id) if isinstance(each, Session)]
+        """Their connections that are up; those on their way in are told of when they are."""
+        of_user = self.state.delivery.of_user(user_id)
+        return [each for each in of_user if isinstance(each, Session) and each.phase is Phase.LIVE]
 
     # --- clients ---------------------------------------------------------------------------------------------------
 

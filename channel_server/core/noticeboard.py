@@ -129,8 +129,8 @@ def _size(told: Told) -> int:
 class Screen(Protocol):
     """Who puts frames before connections (`delivery.Delivery`)."""
 
-    def put(self, subscriber: Subscriber, frame: bytes) -> bool:
-        """Show a frame with the next write. False: not now, because it is behind or everything is held."""
+    def put(self, subscriber: Subscriber, frame: bytes, *, many: bool = False) -> bool:
+        """Show a frame with the next write, or when those who concern few have been written to. False: not now."""
 
     def of_user(self, user_id: str) -> Sequence[Subscriber]: ...
 
@@ -190,7 +190,7 @@ class Noticeboard:
             for subscriber in self._addressed(one, stream, readers, screen):
                 if subscriber.notices is not None:
                     continue
-                if screen.put(subscriber, one.frame):
+                if screen.put(subscriber, one.frame, many=one.to is None):
                     self.shown += 1
                 else:
                     subscriber.notices = one.seq - 1

@@ -232,7 +232,7 @@ class Presence:
                     del group[user_id]
 
     def show(self, now: float) -> None:
-        """Show what has changed to who watches, each at most once a second. Call it several times a second, and flush."""
+        """Show what has changed to who watches, each at most once a second. Call it several times a second; `show` follows."""
         for watcher in list(self._due):
             if now < watcher.at:
                 continue

@@ -20,7 +20,7 @@ class Sender(Protocol):
     """Who is told what became of its sends."""
 
     def acknowledge(self, channel: str, id: str, accepted: Accepted, *, with_batch: bool) -> None:
-        """`with_batch`: while records are taken in, so that a `flush` follows."""
+        """`with_batch`: while records are taken in, so that `show` follows."""
 
     def refuse(self, channel: str, id: str, refusal: Refusal) -> None: ...
 

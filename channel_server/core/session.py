@@ -2,8 +2,8 @@
 
     CONNECTING --connect--> ADMITTING --welcome--> LIVE --> ENDED
 
-ADMITTING lasts while a key or a person may be a moment ahead of this node's directory, or while the node holds
-everything back.
+ADMITTING lasts while a key or a person may be a moment ahead of this node's directory, while the node holds everything
+back, and while the person is brought into thousands of channels.
 """
 
 from __future__ import annotations
@@ -275,14 +275,27 @@ class Session(Subscriber):
 
     def join_some(self) -> bool:
         """Bring it into some more of its channels; True while there are more, then it has its `welcome`."""
-        joining, frame = self.joining, self._connect
+        state, joining, frame = self._state, self.joining, self._connect
         if joining is None or frame is None:
             return False  # it has ended
-        if self._state.delivery.join_some(self, self._state.limits.joined_at_once):
+        now = state.clock.monotonic()
+        if state.draining:
+            self.end("drained")
+            return False
+        if state.freshness.must_hold(now):
+            self._wait("connect", FRESH, now + state.limits.connect_timeout, self._go_on_joining)
+            return False
+        if state.delivery.join_some(self, state.limits.joined_at_once):
             return True
         self._connect = None
-        self._joined(joining, frame, self._state.clock.monotonic())
+        self._joined(joining, frame, now)
         return False
+
+    def _go_on_joining(self, timed_out: bool) -> None:
+        if timed_out:
+            self.end("not_ready")
+        else:
+            self._state.joining.append(self)
 
     def _joined(self, joining: Joining, frame: Connect, now: float) -> None:
         state, user = self._state, joining.user

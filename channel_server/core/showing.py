@@ -3,8 +3,8 @@
 A channel's events cost a write for each connection of its audience: for ten that is nothing, for fifteen thousand a
 tenth of a second. Nobody else is to wait for that, and the many need not be written to for every single event:
 
-- An audience of up to `Limits.slice` connections, and whatever concerns one connection alone, is written to at the next step.
-- A larger one is written to a slice at a time, in turn with other large ones, and after the small.
+- An audience of up to `Limits.slice` connections, and what concerns few, is written to with the next steps: `prompt`.
+- A larger one is written to a slice at a time, in turn with other large ones; each step serves the prompt first.
 - Then it rests: its next turn comes `REST_SHARE` times as long after as this one took. What is said meanwhile is written
   together, and a write costs much the same for one event and for twenty. So a busy channel takes a bounded part of the
   node, and one in which little is said is shown it at once.
@@ -32,8 +32,9 @@ REST_AT_MOST: Final = 0.02
 
 
 class Showing:
-    """`settle(audience)` puts what is unshown before its live connections: as their `pending`, and to be written by
-    `touch` or, when they are many, by the audience's lane. `fall_behind(subscriber)`: a write left too much in its buffer.
+    """`settle(audience)` puts what is unshown before its live connections, as their `pending`, and notes them to be written
+    to: by `touch` or, when they are many, in the audience's lane. `fall_behind(subscriber)`: a write left too much in its
+    buffer.
     """
 
     def __init__(
@@ -50,15 +51,21 @@ class Showing:
         self._settle = settle
         self._fall_behind = fall_behind
         self._prompt: deque[Subscriber] = deque()
-        self._lanes: deque[Audience] = deque()
-        self._queue: list[tuple[float, int, Audience]] = []
+        self._unwritten = 0
+        """Bytes put before those in `_prompt` since that was empty."""
+        self._many: deque[Subscriber] = deque()
+        """To be written to because of something else than a channel's event, and too many to be prompt."""
+        self._turns: deque[Audience] = deque()
+        """The large ones whose turn it is."""
+        self._fresh: list[Audience] = []
+        """Those that have something to show, and never had to rest."""
+        self._resting: list[tuple[float, int, Audience]] = []
+        """Those that have something to show and did: a heap, by the end of the rest."""
         self._order = count()
         self._crowded: set[Audience] = set()
-        self.touch = self._prompt.append
-        """Have a connection's `pending` written with the next steps; harmless when there is none."""
 
     def published(self, audience: Audience, size: int) -> None:
-        """So many bytes are unshown there from now on."""
+        """So many bytes more are unshown there."""
         audience.size += size
         if audience.size > self._limits.unshown:
             self._crowded.add(audience)
@@ -66,75 +73,111 @@ class Showing:
             audience.queued = True
             self._enqueue(audience)
 
-    def lane_of(self, audience: Audience) -> deque[Subscriber] | None:
+    def settled(self, audience: Audience) -> None:
+        """Nothing is unshown there any more."""
+        audience.size = 0
+        self._crowded.discard(audience)
+
+    def lane_of(self, audience: Audience) -> Lane | None:
         """Where those are noted whom it will be written to in its turn; None: it has few, `touch` them."""
-        if audience.lane is None:
-            if len(audience.live) <= self._limits.slice:
-                return None
+        if audience.lane is None and len(audience.live) > self._limits.slice:
             audience.lane = Lane()
-        return audience.lane.waiting
+        return audience.lane
+
+    def touch(self, subscriber: Subscriber, size: int) -> None:
+        """So many bytes were added to its `pending`, to be written with the next steps."""
+        self._unwritten += size
+        if not subscriber.prompt:
+            subscriber.prompt = True
+            self._prompt.append(subscriber)
+
+    def touch_as_one_of_many(self, subscriber: Subscriber) -> None:
+        """It has something pending now, and had nothing before. Who is prompt does not wait for it."""
+        self._many.append(subscriber)
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so much is unshown in a channel that nothing more should come before it has been shown."""
-        return bool(self._crowded)
+        """Whether so much waits to be shown or written that nothing more should come before. Steps end that."""
+        return bool(self._crowded) or self._unwritten > self._limits.unwritten
+
+    @property
+    def waiting(self) -> int:
+        """Connections to be written to, as far as that is known; one may be counted twice."""
+        lanes = sum(audience.lane.left for audience in self._turns if audience.lane is not None)
+        return len(self._prompt) + len(self._many) + lanes
 
     @property
     def next_turn(self) -> float:
         """When there will be something to do again, monotonic seconds, if nothing happens until then; infinity: never."""
-        if self._prompt or self._lanes:
+        if self._prompt or self._many or self._turns or self._fresh:
             return 0.0
-        return self._queue[0][0] if self._queue else math.inf
+        return self._resting[0][0] if self._resting else math.inf
 
     def step(self) -> bool:
-        """Write to some connections, once to each. True while there are more whose turn it is."""
-        queue = self._queue
-        if queue:
+        """Write to a slice of each kind. True while there are more whose turn it is."""
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            for audience in fresh:
+                self._begin(audience)
+        resting = self._resting
+        if resting:
             now = math.inf if self._crowded else self._clock.monotonic()
-            while queue and queue[0][0] <= now:
-                self._begin(heappop(queue)[2])
+            while resting and resting[0][0] <= now:
+                self._begin(heappop(resting)[2])
         if self._prompt:
-            self._write(self._prompt)
-        if self._lanes:
-            self._serve(self._lanes.popleft())
-        return bool(self._prompt or self._lanes)
+            self._write(self._prompt, min(self._limits.slice, len(self._prompt)), prompt=True)
+            if not self._prompt:
+                self._unwritten = 0
+        if self._many:
+            self._write(self._many, min(self._limits.slice, len(self._many)))
+        if self._turns:
+            self._serve(self._turns.popleft())
+        return bool(self._prompt or self._many or self._turns)
 
     def _enqueue(self, audience: Audience) -> None:
-        heappush(self._queue, (audience.rests_until, next(self._order), audience))
+        if audience.rests_until:
+            heappush(self._resting, (audience.rests_until, next(self._order), audience))
+        else:
+            self._fresh.append(audience)
 
     def _begin(self, audience: Audience) -> None:
-        began = self._clock.monotonic()
+        began = self._clock.monotonic() if len(audience.live) > self._limits.slice else None
         self._settle(audience)
-        audience.size = 0
-        self._crowded.discard(audience)
-        if audience.lane is None:
+        lane = audience.lane
+        if lane is None:
             audience.queued = False
-        else:
-            audience.lane.cost = self._clock.monotonic() - began
-            self._lanes.append(audience)
+            return
+        lane.left = len(lane.waiting)
+        lane.cost = 0.0 if began is None else self._clock.monotonic() - began
+        self._turns.append(audience)
 
     def _serve(self, audience: Audience) -> None:
         lane = audience.lane
         assert lane is not None
         began = self._clock.monotonic()
-        self._write(lane.waiting)
+        most = min(self._limits.slice, lane.left)
+        self._write(lane.waiting, most)
         now = self._clock.monotonic()
         lane.cost += now - began
-        if lane.waiting:
-            self._lanes.append(audience)
+        lane.left -= most
+        if lane.left:
+            self._turns.append(audience)
             return
-        audience.lane = None
         audience.rests_until = now + min(lane.cost * REST_SHARE, REST_AT_MOST)
-        audience.queued = bool(audience.unshown)
+        if not lane.waiting:
+            audience.lane = None
+        audience.queued = bool(audience.unshown or lane.waiting)
         if audience.queued:
             self._enqueue(audience)
 
-    def _write(self, waiting: deque[Subscriber]) -> None:
-        """To the next slice of them, one write each."""
+    def _write(self, waiting: deque[Subscriber], most: int, *, prompt: bool = False) -> None:
+        """To the next of them, one write each."""
         high_water = self._limits.high_water
         written = 0
-        for _ in range(min(self._limits.slice, len(waiting))):
+        for _ in range(most):
             subscriber = waiting.popleft()
+            if prompt:
+                subscriber.prompt = False
             pending = subscriber.pending
             if pending:
                 subscriber.pending = b""

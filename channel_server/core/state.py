@@ -83,7 +83,7 @@ class State:
         self.by_session: dict[str, set[Subscriber]] = {}
         """Live connections by the token's session."""
         self.unadmitted: dict[Subscriber, None] = {}
-        """Connections without a `welcome`, in the order in which they came."""
+        """Connections that nobody is known to be behind, in the order in which they came."""
         self.joining: deque[Subscriber] = deque()
         """Connections on their way into many channels: they take turns."""
         self.seen_off: dict[Subscriber, None] = {}

@@ -70,7 +70,7 @@ class Typists:
             self._due[place] = now
 
     def show(self, now: float) -> None:
-        """Show what is due. Call it several times a second, and then flush."""
+        """Show what is due. Call it several times a second, and then `show`."""
         for place, at in list(self._due.items()):
             if now < at:
                 continue
