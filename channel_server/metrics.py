@@ -149,7 +149,11 @@ class NodeCollector(Collector):
                 len(state.delivery.behind),
                 "Connections whose buffer is above the high-water mark.",
             ),
-            ("unadmitted_connections", len(state.unadmitted), "Open connections that nobody is known to be behind yet."),
+            (
+                "unadmitted_connections",
+                len(state.unadmitted),
+                "Open connections that nobody is known to be behind yet.",
+            ),
             (
                 "joining_connections",
                 len(state.joining),

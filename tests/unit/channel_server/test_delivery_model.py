@@ -82,9 +82,12 @@ class DeliveryMachine(RuleBasedStateMachine):
         slice_=st.integers(1, 3),
         chunk=st.integers(1, 4),
         cost=st.sampled_from([0.0, 0.0001, 0.005]),
+        unshown=st.integers(1, 6),
         outsiders=st.sets(st.tuples(channels, users), max_size=4),
     )
-    def start(self, ring: int, slice_: int, chunk: int, cost: float, outsiders: set[tuple[str, str]]) -> None:
+    def start(
+        self, ring: int, slice_: int, chunk: int, cost: float, unshown: int, outsiders: set[tuple[str, str]]
+    ) -> None:
         self.clock = FakeClock()
         self.cost = cost
         self.heads = dict.fromkeys(CHANNELS, 0)
@@ -92,7 +95,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         for user in USERS:
             self.directory.apply(UserRecord(id=user, workspace_id="ws", name="", active=True, version=1))
         self.ring = Ring(ring * FRAME)
-        limits = Limits(high_water=FRAME, chunk=chunk * FRAME, slice=slice_, unshown=10 * FRAME)
+        limits = Limits(high_water=FRAME, chunk=chunk * FRAME, slice=slice_, unshown=unshown * FRAME)
         self.delivery = Delivery(
             self.ring, self.directory, lambda channel: self.heads[channel], limits, self.clock
         )
@@ -184,8 +187,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         script=st.lists(st.one_of(st.none(), st.tuples(users, st.booleans())), min_size=1, max_size=6),
     )
     def publish(self, channel: str, script: list[tuple[str, bool] | None]) -> None:
-        while self.delivery.showing.is_crowded:
-            self.delivery.showing.step()
+        self._to_the_end(self._relieve)
         shown = self.heads[channel]
         frames, turns = [], []
         for place, act in enumerate(script):
@@ -238,6 +240,12 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def stop_reading(self, data: st.DataObject) -> None:
         data.draw(st.sampled_from(self.connections)).link.reads = False
+
+    @precondition(lambda self: self.joining)
+    @rule(data=st.data())
+    def drains_before_it_is_in(self, data: st.DataObject) -> None:
+        connection, _ = data.draw(st.sampled_from(self.joining))
+        self.delivery.drained(connection.subscriber)
 
     @precondition(lambda self: self.connections)
     @rule(data=st.data())
@@ -294,6 +302,10 @@ class DeliveryMachine(RuleBasedStateMachine):
         connection.link.reads = True
         connection.link.unread = 0
         self.delivery.drained(connection.subscriber)
+
+    def _relieve(self) -> bool:
+        self.delivery.showing.step()
+        return self.delivery.showing.is_crowded
 
     def _show_all(self) -> None:
         while self.delivery.showing.next_turn < math.inf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,6 +83,36 @@ async def test_what_comes_is_not_kept_waiting_by_what_takes_long_to_show() -> No
     assert happened.count("shown") == 150, "and all of it is shown"
     assert happened.index("shown") == 1, "at once, if there is only little"
     assert "taken" not in happened[-100:], "the log was read on in between"
+
+
+async def test_a_turn_that_comes_later_is_taken_when_it_comes() -> None:
+    """Not with the next record or tick: nothing else happens here."""
+
+    class Resting(Busy):
+        due = math.inf
+        shown = 0
+
+        def records(self, partition: int, records: list[LogRecord]) -> None:
+            self.due = time.monotonic() + 0.03
+
+        def show(self) -> bool:
+            if time.monotonic() >= self.due:
+                self.due, self.shown = math.inf, self.shown + 1
+            return False
+
+        @property
+        def next_turn(self) -> float:
+            return self.due
+
+    node = Resting(steps=0, batches=1)
+    running = loops.Loops(node, node, node)  # type: ignore[arg-type]
+    showing = asyncio.create_task(running.show())
+    await asyncio.sleep(0)
+    with pytest.raises(Overtaken):
+        await running.follow_events()
+    assert not node.shown
+    await until(lambda: node.shown, loops.SILENCE_SECONDS / 2, what="it is shown")
+    showing.cancel()
 
 
 async def test_nothing_more_is_taken_while_too_much_is_unshown() -> None:

@@ -68,12 +68,16 @@ class Room:
         self.heads[channel] = shown + 1
         self.delivery.publish(channel, shown, [text])
 
-    def steps(self) -> int:
-        """Until nobody's turn is left now; gives how many."""
-        count = 1
+    def steps(self) -> None:
+        """Until it is nobody's turn now."""
         while self.delivery.showing.step():
-            count += 1
-        return count
+            pass
+
+    def show_all(self) -> None:
+        """Until nothing is left to be shown, however long everybody rests."""
+        while self.delivery.showing.next_turn < math.inf:
+            self.clock.now = max(self.clock.now, self.delivery.showing.next_turn)
+            self.steps()
 
 
 @pytest.fixture
@@ -188,3 +192,109 @@ def test_once_all_is_shown_there_is_nothing_to_do(room: Room) -> None:
     room.steps()
     assert room.delivery.showing.next_turn == math.inf
     assert written(crowd) == [b"1"] * 20
+
+
+def test_what_is_put_before_the_crowd_early_is_unshown_no_more(room: Room) -> None:
+    """Somebody comes in the middle of its turn, when so much is unshown that nothing more is read."""
+    showing = room.delivery.showing
+    room.come(20, CROWD)
+    room.say(CROWD, b"1")
+    showing.step()
+    room.say(CROWD, b"x" * 1200)
+    crowded = [showing.is_crowded]
+    room.come(1, CROWD)
+    crowded.append(showing.is_crowded)
+    assert crowded == [True, False]
+    room.show_all()
+    assert showing.waiting == 0
+
+
+def test_a_crowd_into_which_people_keep_coming_rests_all_the_same(room: Room) -> None:
+    showing = room.delivery.showing
+    crowd = room.come(40, CROWD)
+    rested = 0
+    for _ in range(40):
+        room.say(CROWD, b"x" * 10)
+        room.come(1, CROWD)
+        rested += not showing.step()
+    room.show_all()
+    assert rested > 5
+    assert {len(link.written) for link in crowd} == {400}
+
+
+def test_who_is_written_to_anyway_stands_there_once(room: Room) -> None:
+    """However much comes before it is written: the queue is no longer than there are connections."""
+    few = room.come(SLICE, HERE)
+    for _ in range(50):
+        room.say(HERE, b"1")
+        room.delivery._settled(HERE)
+    assert room.delivery.showing.waiting == SLICE
+    room.steps()
+    assert written(few) == [b"1" * 50] * SLICE
+
+
+def test_what_waits_to_be_written_at_once_is_bounded_too(room: Room) -> None:
+    room.delivery.showing._limits = room.delivery.showing._limits._replace(unwritten=1000)
+    showing = room.delivery.showing
+    room.come(5, HERE)
+    room.come(30, CROWD, HERE)
+    room.say(HERE, b"x" * 100)
+    crowded = []
+    for number in range(20):
+        few = room.come(1, channel_id(10 + number))
+        room.say(channel_id(10 + number), b"x" * 100)
+        room.delivery._settled(channel_id(10 + number))
+        crowded.append(showing.is_crowded)
+        assert few
+    assert crowded == [False] * 10 + [True] * 10
+    room.steps()
+    assert not showing.is_crowded
+
+
+def test_who_has_too_much_pending_lags_and_is_caught_up(room: Room) -> None:
+    (slow,) = room.come(1, HERE)
+    for text in (b"x" * 600, b"y" * 600, b"z" * 600):
+        room.say(HERE, text)
+        room.delivery._ring.add(HERE, room.heads[HERE], text)
+        room.delivery._settled(HERE)
+    room.steps()
+    assert bytes(slow.written) == b"x" * 600 + b"y" * 600
+    while room.delivery.catch_up():
+        pass
+    assert bytes(slow.written) == b"x" * 600 + b"y" * 600 + b"z" * 600
+
+
+def test_what_is_told_to_everybody_keeps_few_waiting(room: Room) -> None:
+    everybody = [Subscriber(Link(room.clock)) for _ in range(100)]
+    for subscriber in everybody:
+        assert room.delivery.put(subscriber, b"all", many=True)
+    few = room.come(3, HERE)
+    room.say(HERE, b"here")
+    room.delivery.showing.step()
+    assert written(few) == [b"here"] * 3
+    room.steps()
+    assert all(subscriber.pending == b"" for subscriber in everybody)
+
+
+def test_only_what_is_unshown_crowds(room: Room) -> None:
+    room.come(3, HERE)
+    room.come(30, CROWD)
+    for _ in range(5):
+        for channel in (HERE, CROWD):
+            room.say(channel, b"x" * 900)
+            assert not room.delivery.showing.is_crowded
+        room.show_all()
+
+
+def test_who_is_removed_while_something_is_unshown_and_held_is_told_where_it_ended(room: Room) -> None:
+    (link,) = room.come(1, HERE)
+    room.delivery.held = True
+    room.say(HERE, b"1")
+    change = room.directory.set_member(HERE, user_id(1), 2, False)
+    assert change is not None
+    room.delivery.membership_changed(change)
+    room.delivery.held = False
+    while room.delivery.catch_up():
+        pass
+    assert b'"type":"closed"' in link.written
+    assert b'"last_seq":0' in link.written
