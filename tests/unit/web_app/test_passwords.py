@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +81,21 @@ async def test_the_loop_turns_while_passwords_are_hashed_and_a_long_queue_is_ref
     await passwords.hash("there is room again")
 
 
-def test_attempts_are_counted_for_each_account_and_address() -> None:
-    now = 1000.0
-    attempts = Attempts(settings(web_login_limit="2/minute", web_address_limit="5/minute"), lambda: now)
+def test_attempts_are_counted_for_each_account_and_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(settings(web_login_limit="2/minute", web_address_limit="5/minute"))
     for _ in range(2):
         attempts.log_in("acme", "A@example.com", "10.0.0.1")
     with pytest.raises(ApiError) as refused:
         attempts.log_in("acme", "a@EXAMPLE.com", "10.0.0.1")
     assert refused.value.code == "slow_down"
-    assert refused.value.retry_after_ms == 60_000
+    assert refused.value.retry_after_ms is not None
+    assert 0 < refused.value.retry_after_ms <= 61_000
     attempts.log_in("acme", "a@example.com", "10.0.0.2")
     attempts.log_in("acme", "b@example.com", "10.0.0.1")
     attempts.from_address("10.0.0.1")
     attempts.from_address("10.0.0.1")
     with pytest.raises(ApiError):
         attempts.from_address("10.0.0.1")
-    now += 61
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
     attempts.log_in("acme", "a@example.com", "10.0.0.1")
