@@ -28,10 +28,11 @@ def table(results: dict[str, Result]) -> str:
         if name in ("breakdown", "curves"):
             continue
         result = results.get(name)
-        if result is None or result.skipped:
-            why = f"skipped: {result.skipped}" if result else "not measured yet"
-            lines.append(f"| {module.TITLE} | {why} | | | | |")
+        if result is None:
+            lines.append(f"| {module.TITLE} | not measured yet | | | | |")
             continue
+        if result.skipped:
+            lines.append(f"| {module.TITLE} | skipped: {result.skipped} | | | | |")
         lines += [line for row in result.rows for line in _lines(row)]
     return "\n".join(lines) + "\n"
 

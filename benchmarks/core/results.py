@@ -70,7 +70,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What one benchmark gave. `skipped` says why, when it could not be run."""
+    """What one benchmark gave. `skipped` says why, when it could not be run, or which part of it could not."""
 
     benchmark: str
     title: str

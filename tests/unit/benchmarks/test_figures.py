@@ -75,6 +75,16 @@ def test_the_table_says_what_was_met_and_what_was_missed() -> None:
     assert lines[1].endswith("| p99 <= 5 ms | **missed** |")
 
 
+def test_what_was_skipped_of_a_benchmark_stands_beside_what_was_measured() -> None:
+    row = Row(what="something", subject=Figure("ms", (1.0,)))
+    name = next(iter(BENCHMARKS))
+    shown = table(
+        {name: Result(benchmark=name, title="t", rows=(row,), skipped="another: it does not start")}
+    )
+    assert "| skipped: another: it does not start |" in shown
+    assert "| something | 1 ms" in shown
+
+
 def test_the_page_shows_what_the_kept_results_say() -> None:
     """`python -m benchmarks.document` writes it."""
     assert written(PAGE.read_text("utf-8"), load(KEPT)) == PAGE.read_text("utf-8")
