@@ -66,16 +66,18 @@ async def sink(
     first_messages: Sequence[str],
     *,
     path: str = "/v1/websocket",
+    answer: str = "",
     probe_every: int = PROBE_EVERY,
     timeout: float = 120.0,
 ) -> AsyncIterator[Sink]:
-    """Connections to 127.0.0.1:`port`, all ready; `first_messages`: what each says first ("": nothing)."""
+    """Connections to 127.0.0.1:`port`, all ready; `first_messages`: what each says first ("": nothing), as frames parted
+    by tabs; `answer` is what the frame holds that says that it is heard ("": any frame does)."""
     with tempfile.NamedTemporaryFile("w", prefix="lockstep-sink-") as file:
         file.writelines(f"{line}\n" for line in first_messages)
         file.flush()
         program = await asyncio.to_thread(compiled, "sink")
         async with Agent(
-            str(program), "127.0.0.1", str(port), path, str(Path(file.name)), str(probe_every)
+            str(program), "127.0.0.1", str(port), path, str(Path(file.name)), str(probe_every), answer
         ) as agent:
             await agent.hear(timeout)
             yield Sink(agent)

@@ -1,17 +1,20 @@
 /* Many WebSocket clients in one process that do as little as can be done: open, say one thing, count what comes.
  *
- *     sink HOST PORT PATH FIRST_MESSAGES PROBE_EVERY
+ *     sink HOST PORT PATH FIRST_MESSAGES PROBE_EVERY ANSWER
  *
  * FIRST_MESSAGES: a file with one line for each connection, the text it sends once it is open; an empty line: nothing.
- * A line that begins with a slash is a path of the connection's own, and nothing is sent.
- * A connection that sent something is ready when it was answered by a frame. Every PROBE_EVERY-th connection also reads
- * its frames: where one holds "ns=" and 20 digits, that is when (CLOCK_MONOTONIC, nanoseconds) it was sent.
+ * Tabs part it into frames, which are sent at once. A line that begins with a slash is a path of the connection's own,
+ * and nothing is sent.
+ * A connection that sent something is ready when a frame came that holds ANSWER; any does when that is empty. Every
+ * PROBE_EVERY-th connection also reads its frames: where one holds "ns=" and 20 digits, that is when (CLOCK_MONOTONIC,
+ * nanoseconds) it was sent.
  *
  * Prints a line of JSON when all are ready, and one for each line on standard input: "read" gives the counts since the
  * last "reset", "reset" the same and begins anew. Ends when standard input does.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -30,11 +33,11 @@ enum { BUCKETS = 64 * 32, KEPT = 4096, AT_ONCE = 200, PER_ADDRESS = 10000 };
 struct client {
     int fd;
     int state;
-    char *first;      /* the text to be sent, without the line's end */
+    char *first;      /* the texts to be sent, without the line's end */
     uint64_t left;    /* bytes of the frame's payload that have not come */
     unsigned char head[10];
     int have;         /* bytes of `head` */
-    char *kept;       /* a probe's payload so far */
+    char *kept;       /* the payload so far, of a frame that is read */
     int keeping;
 };
 
@@ -43,7 +46,7 @@ static int total, ready, closed, opening, next_to_open, probe_every;
 static uint64_t frames, bytes, reads, slowest, counted[BUCKETS];
 static char buffer[1 << 18];
 static struct sockaddr_in server;
-static const char *path;
+static const char *path, *answer;
 static int poller;
 
 static void fail(const char *what) { fprintf(stderr, "sink: %s: %s\n", what, strerror(errno)); exit(1); }
@@ -69,10 +72,14 @@ static uint64_t bucket_begin(int bucket) {
 }
 
 static void note(struct client *client) {
-    char *mark = memmem(client->kept, (size_t)client->keeping, "ns=", 3);
-    if (!mark || client->kept + client->keeping - mark < 23) return;
+    char *mark = client->kept, *end = mark + client->keeping;
+    do { /* XML is full of "xmlns=" */
+        mark = memmem(mark, (size_t)(end - mark), "ns=", 3);
+        if (!mark || end - mark < 23) return;
+        mark += 3;
+    } while (!isdigit((unsigned char)*mark));
     char digits[21];
-    memcpy(digits, mark + 3, 20);
+    memcpy(digits, mark, 20);
     digits[20] = 0;
     uint64_t sent = strtoull(digits, NULL, 10), now = now_ns();
     if (!sent || now < sent) return;
@@ -125,26 +132,40 @@ static void became_ready(struct client *client) {
     opening--;
 }
 
-/* One text frame, masked with zeroes: the payload stays as it is. */
+/* One text frame, masked with zeroes: the payload stays as it is. Gives its size in `buffer`, from `at` on. */
+static size_t frame(size_t at, const char *text, size_t size) {
+    unsigned char head[8] = {0x81, (unsigned char)(0x80 | size)};
+    size_t length = 6;
+    if (size > 125) {
+        head[1] = 0x80 | 126;
+        head[2] = (unsigned char)(size >> 8);
+        head[3] = (unsigned char)size;
+        length = 8;
+    }
+    if (size > 65535 || at + length + size > sizeof buffer) { errno = EMSGSIZE; fail("first message"); }
+    memcpy(buffer + at, head, length);
+    memcpy(buffer + at + length, text, size);
+    return length + size;
+}
+
 static void say(struct client *client) {
-    size_t size = strlen(client->first);
-    if (!size || client->first[0] == '/') {
+    if (!*client->first || client->first[0] == '/') {
         became_ready(client);
         return;
     }
-    unsigned char head[14] = {0x81};
-    int at = 2;
-    if (size < 126) head[1] = (unsigned char)(0x80 | size);
-    else if (size < 65536) {
-        head[1] = 0x80 | 126;
-        head[at++] = (unsigned char)(size >> 8);
-        head[at++] = (unsigned char)size;
-    } else { errno = EMSGSIZE; fail("first message"); }
-    at += 4;
-    memcpy(buffer, head, (size_t)at);
-    memcpy(buffer + at, client->first, size);
-    if (write(client->fd, buffer, (size_t)at + size) != (ssize_t)((size_t)at + size)) fail("first message");
+    size_t filled = 0;
+    for (const char *text = client->first;; text++) {
+        size_t size = strcspn(text, "\t");
+        filled += frame(filled, text, size);
+        text += size;
+        if (!*text) break;
+    }
+    if (write(client->fd, buffer, filled) != (ssize_t)filled) fail("first message");
     client->state = AWAITED;
+}
+
+static int is_answer(struct client *client) {
+    return !*answer || memmem(client->kept, (size_t)client->keeping, answer, strlen(answer)) != NULL;
 }
 
 static void take(struct client *client, const char *data, size_t size) {
@@ -152,7 +173,7 @@ static void take(struct client *client, const char *data, size_t size) {
     while (size) {
         if (client->left) {
             size_t part = client->left < size ? (size_t)client->left : size;
-            if (probe) {
+            if (probe || (client->state == AWAITED && *answer)) {
                 if (!client->kept && !(client->kept = malloc(KEPT))) fail("malloc");
                 size_t room = (size_t)(KEPT - client->keeping), kept = part < room ? part : room;
                 memcpy(client->kept + client->keeping, data, kept);
@@ -175,7 +196,7 @@ static void take(struct client *client, const char *data, size_t size) {
             int opcode = client->head[0] & 15;
             client->have = 0;
             if (opcode == 1 || opcode == 2) {
-                if (client->state == AWAITED) became_ready(client);
+                if (client->state == AWAITED) { if (is_answer(client)) became_ready(client); }
                 else { frames++; if (probe) note(client); }
             }
             client->keeping = 0;
@@ -252,14 +273,15 @@ static void read_lines(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fprintf(stderr, "usage: sink HOST PORT PATH FIRST_MESSAGES PROBE_EVERY\n");
+    if (argc != 7) {
+        fprintf(stderr, "usage: sink HOST PORT PATH FIRST_MESSAGES PROBE_EVERY ANSWER\n");
         return 2;
     }
     server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
     if (inet_pton(AF_INET, argv[1], &server.sin_addr) != 1) fail("address");
     path = argv[3];
     probe_every = atoi(argv[5]);
+    answer = argv[6];
     read_lines(argv[4]);
     poller = epoll_create1(0);
     struct epoll_event input = {.events = EPOLLIN}, events[512];
