@@ -9,12 +9,14 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from benchmarks.core.debian import unpacked
 from benchmarks.core.native import Unavailable
+from benchmarks.core.rival import Poster, Rival
 from benchmarks.core.usage import cpu_seconds
 from deploy.local.ports import free_ports
 from tests.stack.process import Process
@@ -48,19 +50,14 @@ http {{
 _START = 'mount -t tmpfs none /var/lib && mkdir /var/lib/nginx && exec "$0" -p "$1/" -c "$1/nginx.conf"'
 
 
-class Nchan:
-    def __init__(self, process: Process, port: int) -> None:
-        self._process = process
-        self.port = port
-
-    def cpu(self) -> float:
-        """Seconds of nginx and its worker."""
-        master = psutil.Process(self._process.pid)
-        return sum(cpu_seconds(each.pid) for each in (master, *master.children(recursive=True)))
+def _cpu(pid: int) -> float:
+    """Seconds of nginx and its worker."""
+    master = psutil.Process(pid)
+    return sum(cpu_seconds(each.pid) for each in (master, *master.children(recursive=True)))
 
 
 @contextlib.asynccontextmanager
-async def nchan() -> AsyncIterator[Nchan]:
+async def nchan() -> AsyncIterator[Rival]:
     """Running, on a port of its own. Raises Unavailable where it cannot be had or started."""
     files = await asyncio.to_thread(unpacked, "nginx", "libnginx-mod-nchan")
     if shutil.which("unshare") is None:
@@ -82,7 +79,13 @@ async def nchan() -> AsyncIterator[Nchan]:
             await process.start(15.0)
         except (AssertionError, TimeoutError) as error:
             raise Unavailable(f"nchan does not start here: {process.tail(300).strip()}") from error
-        yield Nchan(process, port)
+        yield Rival(
+            port,
+            partial(_cpu, process.pid),
+            listener=lambda room, _: f"/sub/{room}",
+            poster=lambda room: Poster(f"/pub/{room}"),
+            echoes=False,
+        )
     finally:
         await process.destroy()
         shutil.rmtree(place, ignore_errors=True)

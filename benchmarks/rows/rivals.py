@@ -1,9 +1,11 @@
-"""The same loads on what people would write otherwise: a plain FastAPI broadcaster, `websockets`, nchan. In memory, all of them."""
+"""The same loads on what people would take or write otherwise: a plain FastAPI broadcaster, `websockets`, nchan, ejabberd.
+
+What each promises is said beside its figures: most keep nothing but in memory.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -15,24 +17,60 @@ from benchmarks.core.figures import Figure
 from benchmarks.core.floor import FloorSample, floor
 from benchmarks.core.native import Unavailable
 from benchmarks.core.results import Result, Row
+from benchmarks.core.rival import Poster, Rival
 from benchmarks.core.rounds import Spoiled, patiently
 from benchmarks.core.sink import Sink, sink
 from benchmarks.core.usage import cpu_seconds
+from benchmarks.floors.ejabberd import ejabberd
 from benchmarks.floors.nchan import nchan
 from benchmarks.rows.fanout import TEXT, frame_bytes
 
 TITLE = "Rivals"
 
-RIVALS = {
-    "fastapi": "plain FastAPI broadcaster, as its documentation shows it",
-    "websockets": "`websockets`, its broadcast()",
-    "nchan": "nchan (nginx)",
-}
-PROMISES = {
-    "fastapi": "In memory: nothing is stored, numbered, resumed or checked for membership.",
-    "websockets": "In memory: nothing is stored, numbered, resumed or checked for membership.",
-    "nchan": "The last thousand messages of a channel in memory, for subscribers who come back; gone with the process.",
-}
+
+@contextlib.asynccontextmanager
+async def broadcaster(framework: str) -> AsyncIterator[Rival]:
+    """One of `floors.broadcast`."""
+    async with python("benchmarks.floors.broadcast", framework) as agent:
+        port = (await agent.hear())["port"]
+        yield Rival(
+            port,
+            partial(cpu_seconds, agent.pid),
+            listener=lambda room, _: room,
+            poster=lambda room: Poster("/ws", room),
+        )
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str
+    promise: str
+    start: Callable[[], contextlib.AbstractAsyncContextManager[Rival]]
+
+
+_NOTHING = "In memory: nothing is stored, numbered, resumed or checked for membership."
+CONTENDERS = (
+    Contender(
+        "plain FastAPI broadcaster, as its documentation shows it", _NOTHING, partial(broadcaster, "fastapi")
+    ),
+    Contender("`websockets`, its broadcast()", _NOTHING, partial(broadcaster, "websockets")),
+    Contender(
+        "nchan (nginx)",
+        "The last thousand messages of a channel in memory, for subscribers who come back; gone with the process.",
+        nchan,
+    ),
+    Contender(
+        "ejabberd, rooms (XEP-0045)",
+        "Members are checked; the last twenty messages of a room in memory, for who enters; gone with the process.",
+        ejabberd,
+    ),
+    Contender(
+        "ejabberd, rooms with an archive (XEP-0313, Mnesia)",
+        "Members are checked; each message is given to the archive before it is shown, which writes behind: a crash of "
+        "the process loses the last ones.",
+        partial(ejabberd, archive=True),
+    ),
+)
 ROOM = 10
 
 
@@ -46,54 +84,47 @@ class Load:
     rate: float | None
 
 
-class Rival:
-    def __init__(
-        self, cpu: Callable[[], float], shouter: Agent, receivers: Sink, room: int, listeners: int
-    ) -> None:
-        self._cpu = cpu
+class Rooms:
+    """Of `size`, full; somebody posts into them, and the sink counts what its members are shown."""
+
+    def __init__(self, rival: Rival, shouter: Agent, receivers: Sink, size: int, listeners: int) -> None:
+        self._rival = rival
         self._shouter = shouter
         self._receivers = receivers
         self._listeners = listeners
-        self.room = room
+        self.size = size
 
     async def run(self, rate: float, seconds: float) -> FloorSample:
         """As `Floor.run`."""
         await self._receivers.counts(reset=True)
-        before, began = self._cpu(), time.monotonic()
+        before, began = self._rival.cpu(), time.monotonic()
         answer = await self._shouter.do("run", rate=rate, seconds=seconds, size=TEXT)
         expected = answer["sent"] * self._listeners
         counts = await self._receivers.received(expected)
-        spent, taken = self._cpu() - before, time.monotonic() - began
-        if counts.frames < expected or counts.closed:
+        spent, taken = self._rival.cpu() - before, time.monotonic() - began
+        if counts.frames != expected or counts.closed:
             raise Spoiled(
                 f"{counts.frames} of {expected} deliveries came, {counts.closed} connections closed"
             )
-        deliveries = answer["sent"] * self.room
+        deliveries = answer["sent"] * self.size
         return spent / deliveries * 1e6, deliveries / taken, counts.latency
 
 
 @contextlib.asynccontextmanager
-async def rival(name: str, connections: int, room: int) -> AsyncIterator[Rival]:
+async def full_rooms(contender: Contender, connections: int, size: int) -> AsyncIterator[Rooms]:
     """One client of each room posts."""
-    rooms = [f"room-{number}" for number in range(connections // room)]
+    rooms = [f"room-{number}" for number in range(connections // size)]
     async with contextlib.AsyncExitStack() as owned:
-        cpu: Callable[[], float]
-        if name == "nchan":
-            server = await owned.enter_async_context(nchan())
-            port, cpu = server.port, server.cpu
-            listeners = room  # who posts is not one of them
-            listening = [f"/sub/{each}" for each in rooms for _ in range(listeners)]
-            urls, named = [f"/pub/{each}" for each in rooms], [""] * len(rooms)
-        else:
-            broadcaster = await owned.enter_async_context(python("benchmarks.floors.broadcast", name))
-            port, cpu = (await broadcaster.hear())["port"], partial(cpu_seconds, broadcaster.pid)
-            listeners = room - 1
-            listening = [each for each in rooms for _ in range(listeners)]
-            urls, named = ["/ws"] * len(rooms), rooms
-        receivers = await owned.enter_async_context(sink(port, listening, path="/ws"))
+        rival = await owned.enter_async_context(contender.start())
+        listeners = size - 1 if rival.echoes else size
+        listening = [rival.listener(room, member) for room in rooms for member in range(listeners)]
+        receivers = await owned.enter_async_context(
+            sink(rival.port, listening, path="/ws", answer=rival.answer)
+        )
         shouter = await owned.enter_async_context(python("benchmarks.floors.shouter"))
-        await shouter.do("connect", urls=[f"ws://127.0.0.1:{port}{url}" for url in urls], rooms=named)
-        yield Rival(cpu, shouter, receivers, room, listeners)
+        posters = [rival.poster(room) for room in rooms]
+        await shouter.do("connect", port=rival.port, posters=posters, answer=rival.answer)
+        yield Rooms(rival, shouter, receivers, size, listeners)
 
 
 async def run(bench: Bench) -> Result:
@@ -106,23 +137,22 @@ async def run(bench: Bench) -> Result:
     rows: list[Row] = []
     missing: set[str] = set()
     for load in loads:
-        for name in RIVALS:
+        for contender in CONTENDERS:
             try:
-                rows.append(await compare(bench, name, load))
+                rows.append(await compare(bench, contender, load))
             except Unavailable as reason:
-                missing.add(f"{name}: {reason}")
-    for name in sorted(missing):
-        print(f"  skipped: {name}", file=sys.stderr)
-    return Result(benchmark="rivals", title=TITLE, rows=tuple(rows))
+                missing.add(f"{contender.name}: {reason}")
+    skipped = "; ".join(sorted(missing))
+    return Result(benchmark="rivals", title=TITLE, rows=tuple(rows), skipped=skipped)
 
 
-async def compare(bench: Bench, name: str, load: Load) -> Row:
-    seconds = bench.of(3.0, 0.5)
+async def compare(bench: Bench, contender: Contender, load: Load) -> Row:
+    seconds = bench.of(2.5, 0.5)
     async with (
-        rival(name, load.connections, load.room) as theirs,
+        full_rooms(contender, load.connections, load.room) as theirs,
         floor(load.room, frame_bytes()) as bare,
     ):
-        rate = load.rate or await saturating(theirs, seconds)
+        rate = load.rate or await saturating(theirs, seconds / 2)
         samples = await bench.interleaved(
             {
                 "theirs": lambda: theirs.run(rate, seconds),
@@ -135,27 +165,27 @@ async def compare(bench: Bench, name: str, load: Load) -> Row:
     p99 = Figure("ms", tuple(sample[2].ms(99) for sample in samples["theirs"]))
     if load.rate is not None:
         return Row(
-            what=f"{RIVALS[name]}: {load.name}",
+            what=f"{contender.name}: {load.name}",
             against="C loop, one send() a socket",
             subject=micros,
             floor=least,
             ratio=micros.per(least),
             also={"p99 delivery": p99},
-            note=PROMISES[name],
+            note=contender.promise,
         )
     possible = Figure("deliveries/s", tuple(1e6 / sample[0] for sample in samples["floor"]))
     return Row(
-        what=f"{RIVALS[name]}: {load.name}",
+        what=f"{contender.name}: {load.name}",
         against="C loop, one send() a socket: what one core of processor time gives",
         subject=speed,
         floor=possible,
         ratio=speed.per(possible),
         also={"CPU": micros, "p99 delivery": p99},
-        note=PROMISES[name],
+        note=contender.promise,
     )
 
 
-async def saturating(theirs: Rival, seconds: float) -> float:
+async def saturating(theirs: Rooms, seconds: float) -> float:
     """Messages a second that one core of theirs can show to everybody, by what a message costs it when it is busy."""
     rate = 20.0
     for _ in range(4):
@@ -165,7 +195,7 @@ async def saturating(theirs: Rival, seconds: float) -> float:
             return await theirs.run(found, seconds)
 
         micros, _, _ = await patiently(one)
-        rate = max(1.0, 1e6 / (micros * theirs.room))
+        rate = max(1.0, 1e6 / (micros * theirs.size))
         if rate < 1.2 * found:
             break
     return rate
