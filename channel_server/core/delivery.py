@@ -217,8 +217,8 @@ class Delivery:
         else:
             payload = frames[0] if len(frames) == 1 else b"".join(frames)
             joined: dict[bytes, bytes] = {}
-            lane, touch = self.showing.lane_of(audience), self.showing.touch
-            size, most = len(payload), self._limits.unshown
+            lane, most = self.showing.lane_of(audience), self._limits.unshown
+            note = self.showing.prompt.append if lane is None else lane.waiting.append
             for subscriber in live:
                 pending = subscriber.pending
                 if not pending:
@@ -227,7 +227,7 @@ class Delivery:
                         continue
                     subscriber.pending = payload
                     if lane is not None:
-                        lane.waiting.append(subscriber)
+                        note(subscriber)
                 elif len(pending) > most:
                     missed.append(subscriber)
                     continue
@@ -237,9 +237,12 @@ class Delivery:
                     if both is None:
                         both = joined[pending] = pending + payload
                     subscriber.pending = both
-                if lane is None:
+                if lane is None and not subscriber.prompt:
                     # Even if something is pending already: that may be waiting for the turn of a large audience.
-                    touch(subscriber, size)
+                    subscriber.prompt = True
+                    note(subscriber)
+            if lane is None:
+                self.showing.unwritten += len(payload) * len(live)
             self.counts.deliveries += (len(live) - len(missed)) * len(frames)
         for subscriber in missed:
             assert subscriber.user is not None

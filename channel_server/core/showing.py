@@ -27,13 +27,13 @@ from channel_server.core.limits import Limits
 from channel_server.core.ports import Clock
 
 REST_SHARE: Final = 1.25
-REST_AT_MOST: Final = 0.02
+REST_AT_MOST: Final = 0.016
 """Seconds."""
 
 
 class Showing:
     """`settle(audience)` puts what is unshown before its live connections, as their `pending`, and notes them to be written
-    to: by `touch` or, when they are many, in the audience's lane. `fall_behind(subscriber)`: a write left too much in its
+    to: in `prompt` or, when they are many, in the audience's lane. `fall_behind(subscriber)`: a write left too much in its
     buffer.
     """
 
@@ -50,9 +50,10 @@ class Showing:
         self._counts = counts
         self._settle = settle
         self._fall_behind = fall_behind
-        self._prompt: deque[Subscriber] = deque()
-        self._unwritten = 0
-        """Bytes put before those in `_prompt` since that was empty."""
+        self.prompt: deque[Subscriber] = deque()
+        """To be written to with the next steps: those of whom `prompt` is set."""
+        self.unwritten = 0
+        """Bytes put before them since there were none."""
         self._many: deque[Subscriber] = deque()
         """To be written to because of something else than a channel's event, and too many to be prompt."""
         self._turns: deque[Audience] = deque()
@@ -79,17 +80,17 @@ class Showing:
         self._crowded.discard(audience)
 
     def lane_of(self, audience: Audience) -> Lane | None:
-        """Where those are noted whom it will be written to in its turn; None: it has few, `touch` them."""
+        """Where those are noted whom it will be written to in its turn; None: it has few, and they are `prompt`."""
         if audience.lane is None and len(audience.live) > self._limits.slice:
             audience.lane = Lane()
         return audience.lane
 
     def touch(self, subscriber: Subscriber, size: int) -> None:
         """So many bytes were added to its `pending`, to be written with the next steps."""
-        self._unwritten += size
+        self.unwritten += size
         if not subscriber.prompt:
             subscriber.prompt = True
-            self._prompt.append(subscriber)
+            self.prompt.append(subscriber)
 
     def touch_as_one_of_many(self, subscriber: Subscriber) -> None:
         """It has something pending now, and had nothing before. Who is prompt does not wait for it."""
@@ -98,18 +99,18 @@ class Showing:
     @property
     def is_crowded(self) -> bool:
         """Whether so much waits to be shown or written that nothing more should come before. Steps end that."""
-        return bool(self._crowded) or self._unwritten > self._limits.unwritten
+        return bool(self._crowded) or self.unwritten > self._limits.unwritten
 
     @property
     def waiting(self) -> int:
         """Connections to be written to, as far as that is known; one may be counted twice."""
         lanes = sum(audience.lane.left for audience in self._turns if audience.lane is not None)
-        return len(self._prompt) + len(self._many) + lanes
+        return len(self.prompt) + len(self._many) + lanes
 
     @property
     def next_turn(self) -> float:
         """When there will be something to do again, monotonic seconds, if nothing happens until then; infinity: never."""
-        if self._prompt or self._many or self._turns or self._fresh:
+        if self.prompt or self._many or self._turns or self._fresh:
             return 0.0
         return self._resting[0][0] if self._resting else math.inf
 
@@ -124,15 +125,15 @@ class Showing:
             now = math.inf if self._crowded else self._clock.monotonic()
             while resting and resting[0][0] <= now:
                 self._begin(heappop(resting)[2])
-        if self._prompt:
-            self._write(self._prompt, min(self._limits.slice, len(self._prompt)), prompt=True)
-            if not self._prompt:
-                self._unwritten = 0
+        if self.prompt:
+            self._write(self.prompt, min(self._limits.slice, len(self.prompt)), prompt=True)
+            if not self.prompt:
+                self.unwritten = 0
         if self._many:
             self._write(self._many, min(self._limits.slice, len(self._many)))
         if self._turns:
             self._serve(self._turns.popleft())
-        return bool(self._prompt or self._many or self._turns)
+        return bool(self.prompt or self._many or self._turns)
 
     def _enqueue(self, audience: Audience) -> None:
         if audience.rests_until:
