@@ -21,6 +21,10 @@ BATCH_RECORDS = 2_000
 BATCH_BYTES = 256 * 1024
 """What the node is given at once, so that others get their turn in between."""
 
+GIVING_WAY = 3
+"""Turns of the event loop between two steps of what takes long: a message takes several turns from its socket to the log and
+back, and should not have to wait for a step at every one."""
+
 TICK_SECONDS = 0.05
 SILENCE_SECONDS = 10.0
 
@@ -116,7 +120,7 @@ class Loops:
             await _to_the_end(self._node.catch_up)
 
     def _show_some(self) -> None:
-        if self._node.show() or self._node.next_turn < self._shows_at:
+        if self._node.show(turns=False) or self._node.next_turn < self._shows_at:
             self._shows.set()
 
     def _prove(self) -> None:
@@ -128,9 +132,10 @@ class Loops:
 
 
 async def _to_the_end(step: Callable[[], bool]) -> None:
-    """Take steps until there are no more, with a turn of the event loop between two."""
-    while step():  # noqa: ASYNC110 - it gives way; there is nothing to wait for
-        await asyncio.sleep(0)
+    """Take steps until there are no more, giving way between two."""
+    while step():
+        for _ in range(GIVING_WAY):
+            await asyncio.sleep(0)
 
 
 def bounded(fetched: Mapping[int, Sequence[LogRecord]]) -> Iterator[Batch]:

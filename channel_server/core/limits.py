@@ -54,7 +54,7 @@ class Limits(NamedTuple):
     """Buffered bytes, its `welcome` not counted, at which a connection is ended at once, whatever it was that filled it."""
     behind_timeout: float = 30.0
     """How long a connection may be behind: longer while its `welcome` is still in the buffer, in proportion to its size."""
-    slice: int = 250
+    slice: int = 125
     """Connections written to before the event loop gets its turn, and before others who wait to be written to get theirs."""
     unshown: int = 256 * 1024
     """Bytes of a channel's events that may wait until it is their turn to be shown; above it nothing more is read from the

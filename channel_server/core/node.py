@@ -351,9 +351,10 @@ class Node:
         """Whether `catch_up` has something to do."""
         return self.state.delivery.has_laggards or bool(self.state.joining)
 
-    def show(self) -> bool:
-        """Write to some of those whose turn it is (`core.showing`); True while there are more."""
-        return self.state.delivery.showing.step()
+    def show(self, *, turns: bool = True) -> bool:
+        """Write to some of those whose turn it is (`core.showing`), without `turns` only to the few; True while there are
+        more."""
+        return self.state.delivery.showing.step(turns=turns)
 
     @property
     def next_turn(self) -> float:

@@ -27,7 +27,7 @@ from channel_server.core.limits import Limits
 from channel_server.core.ports import Clock
 
 REST_SHARE: Final = 1.25
-REST_AT_MOST: Final = 0.016
+REST_AT_MOST: Final = 0.02
 """Seconds."""
 
 
@@ -114,8 +114,8 @@ class Showing:
             return 0.0
         return self._resting[0][0] if self._resting else math.inf
 
-    def step(self) -> bool:
-        """Write to a slice of each kind. True while there are more whose turn it is."""
+    def step(self, *, turns: bool = True) -> bool:
+        """Write to a slice of each kind, without `turns` only of the prompt. True while there are more whose turn it is."""
         if self._fresh:
             fresh, self._fresh = self._fresh, []
             for audience in fresh:
@@ -129,9 +129,9 @@ class Showing:
             self._write(self.prompt, min(self._limits.slice, len(self.prompt)), prompt=True)
             if not self.prompt:
                 self.unwritten = 0
-        if self._many:
+        if self._many and turns:
             self._write(self._many, min(self._limits.slice, len(self._many)))
-        if self._turns:
+        if self._turns and turns:
             self._serve(self._turns.popleft())
         return bool(self.prompt or self._many or self._turns)
 

@@ -43,7 +43,7 @@ class Busy:
         self.happened.append("taken")
         self._left += self._steps
 
-    def show(self) -> bool:
+    def show(self, *, turns: bool = True) -> bool:
         if self._left:
             self._left -= 1
             self.happened.append("shown")
@@ -95,7 +95,7 @@ async def test_a_turn_that_comes_later_is_taken_when_it_comes() -> None:
         def records(self, partition: int, records: list[LogRecord]) -> None:
             self.due = time.monotonic() + 0.03
 
-        def show(self) -> bool:
+        def show(self, *, turns: bool = True) -> bool:
             if time.monotonic() >= self.due:
                 self.due, self.shown = math.inf, self.shown + 1
             return False

@@ -298,3 +298,14 @@ def test_who_is_removed_while_something_is_unshown_and_held_is_told_where_it_end
         pass
     assert b'"type":"closed"' in link.written
     assert b'"last_seq":0' in link.written
+
+
+def test_the_few_can_be_served_alone(room: Room) -> None:
+    many, few = room.come(100, CROWD), room.come(3, HERE)
+    room.say(CROWD, b"crowd")
+    room.say(HERE, b"here")
+    assert room.delivery.showing.step(turns=False), "there is more"
+    assert written(few) == [b"here"] * 3
+    assert not any(written(many))
+    room.steps()
+    assert written(many) == [b"crowd"] * 100
