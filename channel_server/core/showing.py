@@ -27,7 +27,7 @@ from channel_server.core.limits import Limits
 from channel_server.core.ports import Clock
 
 REST_SHARE: Final = 1.25
-REST_AT_MOST: Final = 0.015
+REST_AT_MOST: Final = 0.01
 """Seconds."""
 
 
