@@ -31,6 +31,7 @@ class Busy:
         self._batches = batches
         self._left = 0
         self._crowds = crowds
+        self.to_the_few = 0
 
     async def batch(self, timeout_ms: int) -> dict[int, list[LogRecord]]:
         await asyncio.sleep(0)
@@ -44,6 +45,7 @@ class Busy:
         self._left += self._steps
 
     def show(self, *, turns: bool = True) -> bool:
+        self.to_the_few += not turns
         if self._left:
             self._left -= 1
             self.happened.append("shown")
@@ -78,7 +80,9 @@ async def followed(node: Any) -> list[str]:
 
 
 async def test_what_comes_is_not_kept_waiting_by_what_takes_long_to_show() -> None:
-    happened = await followed(Busy(steps=50, batches=3))
+    node = Busy(steps=50, batches=3)
+    happened = await followed(node)
+    assert node.to_the_few == 3, "with what comes only the few are served, and the many in their turn"
     assert happened.count("taken") == 3
     assert happened.count("shown") == 150, "and all of it is shown"
     assert happened.index("shown") == 1, "at once, if there is only little"
