@@ -26,7 +26,8 @@ def compiled(name: str) -> Path:
             "no C compiler: install one (Debian: apt-get install gcc libc6-dev) or name it in CC"
         )
     source = SOURCES / f"{name}.c"
-    program = CACHE / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    texts = b"".join(part.read_bytes() for part in [*sorted(SOURCES.glob("*.h")), source])
+    program = CACHE / f"{name}-{hashlib.sha256(texts).hexdigest()[:12]}"
     if not program.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         making = program.with_suffix(f".{os.getpid()}")

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from benchmarks.core.agent import obey
-from benchmarks.core.speakers import counted
+from benchmarks.core.speakers import TICK_S, counted
 from services.contract.envelope import encode_envelope
 from services.contract.ids import new_entity_id, new_event_id
 
@@ -87,7 +87,7 @@ class Log:
                     )
                 )
                 sent += 1
-            await asyncio.sleep(max(0.0, started + sent / rate - time.monotonic()))
+            await asyncio.sleep(max(TICK_S, started + sent / rate - time.monotonic()))
         spent = time.monotonic() - started
         await asyncio.gather(*pending)
         deadline = time.monotonic() + ANSWERS_S

@@ -13,6 +13,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from benchmarks.core.agent import obey
 from benchmarks.core.rival import Poster
+from benchmarks.core.speakers import TICK_S
 
 
 class Client(WSListener):
@@ -61,7 +62,7 @@ class Shouter:
             for _ in range(min(min(total, int(elapsed * rate) + 1) - sent, 500)):
                 next(turn).post(f"ns={time.monotonic_ns():020d}".ljust(size, "x"))
                 sent += 1
-            await asyncio.sleep(max(0.0, started + sent / rate - time.monotonic()))
+            await asyncio.sleep(max(TICK_S, started + sent / rate - time.monotonic()))
         return {"sent": sent, "seconds": time.monotonic() - started}
 
 
