@@ -16,7 +16,7 @@ PATH = "/v1/websocket"
 
 
 class Client:
-    """One client's `Application`. `wake` is called when there may be laggards to catch up."""
+    """One client's `Application`. `wake` is called when the node's `catch_up` may have something to do."""
 
     __slots__ = ("_node", "_session", "_wake")
 
@@ -45,6 +45,8 @@ class Client:
         if session is None:
             return
         self._node.disconnected(session)
+        if self._node.has_laggards:
+            self._wake()
         # What this side decided is worth a line; that people come and go is not, and of those who never became clients
         # there may be any number.
         worth_a_line = session.session_id and session.close_name not in ("", "drained")

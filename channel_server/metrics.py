@@ -159,6 +159,11 @@ class NodeCollector(Collector):
                 len(state.joining),
                 "Connections on their way into many channels, without a welcome yet.",
             ),
+            (
+                "leaving_connections",
+                state.delivery.leaving,
+                "Connections that are over, on their way out of many channels: they are shown nothing more.",
+            ),
             ("waiting_writes", state.delivery.showing.waiting, "Connections that are to be written to."),
             (
                 "crowded",

@@ -27,7 +27,9 @@ class Turn(NamedTuple):
 class Subscriber:
     """A connected client as delivery sees it.
 
-    pending     bytes that its next write begins with, often shared with others; None while it is behind, or joining
+    user        whose it is, from when it joins until it leaves
+    pending     bytes that its next write begins with, often shared with others; None while it is behind or joining, and once
+                it leaves
     prompt      whether it is among those that are written to with the next steps
     joining     while it is on its way into its channels: it is shown nothing before it is in all of them
     lag         the channels in which it is not live, by id
@@ -82,6 +84,20 @@ class Joining:
         self.named = named
         self.channels = list(user.memberships)
         self.heads: dict[str, int] = {}
+        self.place = 0
+
+
+class Leaving:
+    """A subscriber that is over, on its way out of the channels that it has come into.
+
+    place       how many of `channels` it is out of
+    """
+
+    __slots__ = ("channels", "place", "subscriber")
+
+    def __init__(self, subscriber: Subscriber, channels: Sequence[str]) -> None:
+        self.subscriber = subscriber
+        self.channels = channels
         self.place = 0
 
 

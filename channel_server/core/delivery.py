@@ -7,6 +7,8 @@ falls behind leaves an audience only when the channel's next event comes, so tha
 and nothing is copied. What is published is put before the audience when it is its turn (`core.showing`), or earlier when
 somebody is about to come into it or to lose their membership, so that everybody in it stands at the same seq. `catch_up`
 brings laggards to the head in bounded steps and makes them live again; there, and only there, a gap is found.
+A connection that is over belongs to nobody and takes nothing from then on. Of many channels it is taken out in bounded
+steps (`leave_some`); in whose audience it still stands meanwhile, it is passed over.
 
 Guarantees, per connection and channel, between `opened` (or the resume) and `closed`: the seqs shown are exactly
 last + 1, last + 2, ..., interrupted only by `gap` frames that name the missing. No event is shown at which the person
@@ -16,10 +18,10 @@ was not a member by then, as far as this node knew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from channel_server.core.audience import Audience, Joining, Lag, Subscriber, Turn
+from channel_server.core.audience import Audience, Joining, Lag, Leaving, Subscriber, Turn
 from channel_server.core.compose import closed_frame, gap_frame, opened_frame
 from channel_server.core.counts import DeliveryCounts
 from channel_server.core.directory import Directory, MembershipChanged, User
@@ -55,6 +57,7 @@ class Delivery:
         self._audiences: dict[str, Audience] = {}
         self._of_user: dict[str, list[Subscriber]] = {}
         self._ready: deque[Subscriber] = deque()
+        self._leaving: deque[Leaving] = deque()
         self._stretches: dict[tuple[str, int], Stretch | None] = {}
         self.behind: set[Subscriber] = set()
         self.held = False
@@ -117,32 +120,66 @@ class Delivery:
         return False
 
     def leave(self, subscriber: Subscriber) -> None:
-        """The connection is over. Harmless when it never joined."""
-        user = subscriber.user
+        """The connection is over: it is shown nothing more. Harmless when it never joined.
+
+        Out of few channels it is taken here and now, out of many by `leave_some`.
+        """
+        user, joining = subscriber.user, subscriber.joining
         if user is None:
             return
         subscriber.user = None
         subscriber.joining = None
+        subscriber.pending = None
+        subscriber.unresolved.clear()
+        self.behind.discard(subscriber)
         self.board.leave(subscriber)
         of_user = self._of_user[user.id]
         of_user.remove(subscriber)
         if not of_user:
             del self._of_user[user.id]
-        for channel in user.memberships:
+        # No more than it has come into: so those who come and go at once cannot make leaving fall behind coming in.
+        channels = list(user.memberships) if joining is None else joining.channels[: joining.place]
+        leaving = Leaving(subscriber, channels)
+        if len(channels) <= self._limits.channels_at_once:
+            self._take_out(leaving, len(channels))
+        else:
+            self._leaving.append(leaving)
+
+    def leave_some(self, most: int) -> bool:
+        """Take who leaves, the first first, out of so many channels. True while there are more."""
+        while self._leaving and most > 0:
+            leaving = self._leaving[0]
+            most -= self._take_out(leaving, most)
+            if leaving.place == len(leaving.channels):
+                self._leaving.popleft()
+        return bool(self._leaving)
+
+    def _take_out(self, leaving: Leaving, most: int) -> int:
+        """Out of so many channels; gives how many there were."""
+        subscriber, begin = leaving.subscriber, leaving.place
+        channels = leaving.channels[begin : begin + most]
+        for channel in channels:
             audience = self._audiences.get(channel)
             if audience is not None:
                 audience.live.discard(subscriber)
                 audience.ahead.discard(subscriber)
                 self._drop_if_empty(channel, audience)
-        subscriber.lag.clear()
-        subscriber.unresolved.clear()
-        subscriber.pending = b""
-        self.behind.discard(subscriber)
+        leaving.place += len(channels)
+        if leaving.place == len(leaving.channels):
+            subscriber.lag.clear()
+        return len(channels)
 
-    def live_in(self, channel: str) -> Collection[Subscriber]:
+    @property
+    def leaving(self) -> int:
+        """Connections that are over and still on their way out of many channels."""
+        return len(self._leaving)
+
+    def live_in(self, channel: str) -> Iterator[Subscriber]:
         """The connections that are shown what happens in a channel as it happens."""
         audience = self._audiences.get(channel)
-        return () if audience is None else audience.live
+        for subscriber in () if audience is None else audience.live:
+            if subscriber.user is not None:
+                yield subscriber
 
     def has_audience(self, channel: str) -> bool:
         """Whether anybody here is to be shown what happens in a channel, now or once they have caught up."""
@@ -245,10 +282,12 @@ class Delivery:
                 self.showing.unwritten += len(payload) * len(live)
             self.counts.deliveries += (len(live) - len(missed)) * len(frames)
         for subscriber in missed:
-            assert subscriber.user is not None
             live.discard(subscriber)
-            membership = subscriber.user.memberships[audience.channel]
-            if changed is not None and changed.user_id == subscriber.user.id:
+            user = subscriber.user
+            if user is None:
+                continue  # it leaves
+            membership = user.memberships[audience.channel]
+            if changed is not None and changed.user_id == user.id:
                 membership = changed.before
             self._lag(subscriber, audience.channel, Lag(audience.shown, membership))
 
@@ -295,7 +334,7 @@ class Delivery:
 
     def drained(self, subscriber: Subscriber) -> None:
         """Its buffer is at or below the low-water mark. Harmless when it was not behind."""
-        if subscriber.pending is None and subscriber.joining is None:
+        if subscriber.pending is None and subscriber.joining is None and subscriber.user is not None:
             subscriber.pending = b""
             subscriber.behind_since = 0.0
             subscriber.granted = 0

@@ -42,8 +42,8 @@ class Limits(NamedTuple):
     """For the membership, and for the proof that no earlier copy of it stands in the log unseen."""
     connect_wait: float = 5.0
     waits_per_node: int = 20_000
-    joined_at_once: int = 500
-    """Channels that a newcomer is brought into before others get their turn."""
+    channels_at_once: int = 200
+    """Channels that a newcomer is brought into, or one who leaves is taken out of, before others get their turn."""
 
     # delivery
     high_water: int = 64 * 1024

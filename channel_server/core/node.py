@@ -349,7 +349,8 @@ class Node:
     @property
     def has_laggards(self) -> bool:
         """Whether `catch_up` has something to do."""
-        return self.state.delivery.has_laggards or bool(self.state.joining)
+        state = self.state
+        return state.delivery.has_laggards or bool(state.joining or state.delivery.leaving)
 
     def show(self, *, turns: bool = True) -> bool:
         """Write to some of those whose turn it is (`core.showing`), without `turns` only to the few; True while there are
@@ -367,11 +368,13 @@ class Node:
         return self.state.delivery.showing.is_crowded
 
     def catch_up(self) -> bool:
-        """Bring some newcomers and laggards a step further; True while there is more to do now."""
-        joining = self.state.joining
+        """Bring some who leave, newcomers and laggards a step further; True while there is more to do now."""
+        joining, delivery = self.state.joining, self.state.delivery
+        # As many channels are left as are come into: those on their way out are never more than were once here together.
+        delivery.leave_some(self.state.limits.channels_at_once)
         if joining:
             newcomer = joining.popleft()
             assert isinstance(newcomer, Session)
             if newcomer.join_some():
                 joining.append(newcomer)
-        return self.state.delivery.catch_up() or bool(joining)
+        return delivery.catch_up() or bool(joining or delivery.leaving)

@@ -268,10 +268,13 @@ class Session(Subscriber):
         state.by_session.setdefault(self.session_id, set()).add(self)
         same_epoch = frame.resume is not None and frame.resume.epoch == state.epoch
         named = frame.resume.channels if frame.resume is not None and same_epoch else {}
-        state.delivery.join(self, user, named)
+        joining = state.delivery.join(self, user, named)
         self._connect = frame
-        if self.join_some():
+        if len(joining.channels) > state.limits.channels_at_once:
+            # Not even some of them at once: others may say `connect` in the same turn of the event loop.
             state.joining.append(self)
+        else:
+            self.join_some()
 
     def join_some(self) -> bool:
         """Bring it into some more of its channels; True while there are more, then it has its `welcome`."""
@@ -285,7 +288,7 @@ class Session(Subscriber):
         if state.freshness.must_hold(now):
             self._wait("connect", FRESH, now + state.limits.connect_timeout, self._go_on_joining)
             return False
-        if state.delivery.join_some(self, state.limits.joined_at_once):
+        if state.delivery.join_some(self, state.limits.channels_at_once):
             return True
         self._connect = None
         self._joined(joining, frame, now)

@@ -18,7 +18,7 @@ CHANNELS = [channel_id(number) for number in range(1, 7)]
 
 @pytest.fixture
 def world() -> World:
-    world = World(limits=Limits(joined_at_once=2, slice=1))
+    world = World(limits=Limits(channels_at_once=2, slice=1))
     world.user(ME)
     for channel in CHANNELS:
         world.member(channel, ME)
@@ -30,6 +30,7 @@ def coming(world: World) -> Client:
     """It has said `connect` and is in two of its six channels."""
     client = Client(world, ME, "ses_1")
     client.session.received(json.dumps({"type": "connect", "token": world.token(ME, "ses_1")}))
+    world.node.catch_up()
     assert client.session.joining is not None
     return client
 

@@ -83,10 +83,18 @@ class DeliveryMachine(RuleBasedStateMachine):
         chunk=st.integers(1, 4),
         cost=st.sampled_from([0.0, 0.0001, 0.005]),
         unshown=st.integers(1, 6),
+        channels_at_once=st.sampled_from([0, len(CHANNELS)]),
         outsiders=st.sets(st.tuples(channels, users), max_size=4),
     )
     def start(
-        self, ring: int, slice_: int, chunk: int, cost: float, unshown: int, outsiders: set[tuple[str, str]]
+        self,
+        ring: int,
+        slice_: int,
+        chunk: int,
+        cost: float,
+        unshown: int,
+        channels_at_once: int,
+        outsiders: set[tuple[str, str]],
     ) -> None:
         self.clock = FakeClock()
         self.cost = cost
@@ -95,13 +103,20 @@ class DeliveryMachine(RuleBasedStateMachine):
         for user in USERS:
             self.directory.apply(UserRecord(id=user, workspace_id="ws", name="", active=True, version=1))
         self.ring = Ring(ring * FRAME)
-        limits = Limits(high_water=FRAME, chunk=chunk * FRAME, slice=slice_, unshown=unshown * FRAME)
+        limits = Limits(
+            high_water=FRAME,
+            chunk=chunk * FRAME,
+            slice=slice_,
+            unshown=unshown * FRAME,
+            channels_at_once=channels_at_once,
+        )
         self.delivery = Delivery(
             self.ring, self.directory, lambda channel: self.heads[channel], limits, self.clock
         )
         self.version = 1
         self.connections: list[Connection] = []
         self.joining: list[tuple[Connection, Joining]] = []
+        self.gone: list[Connection] = []
         self.lost: list[tuple[str, dict[str, int]]] = []
         self.members: set[tuple[str, str]] = set()
         for channel in CHANNELS:
@@ -159,7 +174,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         entry = data.draw(st.sampled_from(self.joining))
         connection, joining = entry
         if gives_up:
-            self.delivery.leave(connection.subscriber)
+            self._leave(connection)
             assert not self.delivery.join_some(connection.subscriber, 1)
             self.joining.remove(entry)
         elif not self.delivery.join_some(connection.subscriber, 1):
@@ -171,9 +186,26 @@ class DeliveryMachine(RuleBasedStateMachine):
     def disconnect(self, data: st.DataObject) -> None:
         connection = data.draw(st.sampled_from(self.connections))
         connection.read(self.permitted)
-        self.delivery.leave(connection.subscriber)
+        self._leave(connection)
         self.connections.remove(connection)
         self.lost.append((connection.user, connection.views))
+
+    def _leave(self, connection: Connection) -> None:
+        self.delivery.leave(connection.subscriber)
+        self.gone.append(connection)
+
+    @rule(most=st.integers(1, 4))
+    def leave_further(self, most: int) -> None:
+        self.delivery.leave_some(most)
+
+    @precondition(lambda self: self.gone)
+    @rule(data=st.data())
+    def what_comes_too_late(self, data: st.DataObject) -> None:
+        connection = data.draw(st.sampled_from(self.gone))
+        self.delivery.leave(connection.subscriber)
+        self.delivery.settle_unresolved(connection.subscriber)
+        self._drain(connection)
+        assert not self.delivery.put(connection.subscriber, b"x")
 
     @precondition(lambda self: self.connections)
     @rule(data=st.data())
@@ -264,6 +296,13 @@ class DeliveryMachine(RuleBasedStateMachine):
             connection.read(self.permitted)
 
     @invariant()
+    def who_is_gone_is_shown_nothing(self) -> None:
+        for connection in getattr(self, "gone", ()):
+            assert not connection.link.written
+            for channel in CHANNELS:
+                assert connection.subscriber not in self.delivery.live_in(channel)
+
+    @invariant()
     def memory_is_bounded(self) -> None:
         for connection in getattr(self, "connections", ()):
             assert len(connection.subscriber.lag) <= len(CHANNELS)
@@ -292,8 +331,10 @@ class DeliveryMachine(RuleBasedStateMachine):
                 else:
                     assert connection.views[channel] in (head, connection.named[channel])
         for connection in self.connections:
-            self.delivery.leave(connection.subscriber)
+            self._leave(connection)
+        self._to_the_end(lambda: self.delivery.leave_some(1))
         assert not self.delivery._audiences, "nobody left, nothing kept"
+        assert not any(connection.subscriber.lag for connection in self.gone)
         assert not self.delivery.behind
         assert self.delivery.showing.next_turn == math.inf
         assert not self.delivery.showing.is_crowded

@@ -385,6 +385,7 @@ def test_a_welcome_of_any_size_is_no_slowness_of_who_reads_it() -> None:
     client = world.client(ANN)
     client.link.reads = False
     client.session.received(json.dumps({"type": "connect", "token": world.token(ANN, "ses_1")}))
+    world.settle()
     size = client.link.unread
     assert size > 5 * 3000
     # It reads at the pace at which anybody must read what the hard limit allows, and a little faster.
@@ -410,6 +411,7 @@ def test_who_never_reads_the_welcome_is_ended_too() -> None:
     client = world.client(ANN)
     client.link.reads = False
     client.session.received(json.dumps({"type": "connect", "token": world.token(ANN, "ses_1")}))
+    world.settle()
     world.passes(10 * (1 + client.link.unread / 10_000) - 1)
     assert client.ended() is None
     world.passes(2)
