@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import httpx
 
 from benchmarks.core.agent import python
 from benchmarks.core.appending import append_each, in_turn
@@ -13,7 +16,8 @@ from benchmarks.core.bench import GENEROUS, Bench
 from benchmarks.core.figures import Figure
 from benchmarks.core.population import populate
 from benchmarks.core.results import Result, Row, Target
-from benchmarks.core.usage import cpu_seconds, own_bytes
+from benchmarks.core.sink import sink
+from benchmarks.core.usage import cpu_seconds, own_bytes, settled
 from tests.stack.process import Process
 from tests.system.channel_server.cell import Cell
 
@@ -55,6 +59,8 @@ async def run(bench: Bench) -> Result:
         samples = await bench.interleaved({"ours": ours, "floor": floor})
     async with bench.cell(retry_ms=1_000, future_ms=1_000) as cell:
         heads = await per_head(cell, names, bench.of(200_000, 2_000))
+    async with bench.cell() as cell:
+        session = await per_session(cell, names, bench.of(10_000, 400))
     seconds = Figure("s", tuple(sample.seconds for sample in samples["ours"]))
     least = Figure("s", tuple(sample.seconds for sample in samples["floor"]))
     cpu = Figure("CPU s", tuple(sample.cpu - empty.cpu for sample in samples["ours"]))
@@ -73,8 +79,10 @@ async def run(bench: Bench) -> Result:
             "start with the directory alone": Figure("s", (without_events.seconds,)),
             "memory of a membership": Figure("bytes", (per_membership,)),
             "memory of a head": Figure("bytes", (heads,)),
+            "memory of a session at another node": Figure("bytes", (session,)),
             "memberships that fit into a GiB": Figure("memberships", (2**30 / per_membership,)),
             "channels that fit into a GiB, heads alone": Figure("channels", (2**30 / heads,)),
+            "sessions of the cell that fit into a GiB": Figure("sessions", (2**30 / session,)),
             "node, whole": Figure("MiB", tuple(sample.megabytes for sample in samples["ours"])),
         },
         targets=(Target("ratio", "<=", 2.0, "<= 2x"),),
@@ -116,3 +124,17 @@ async def per_head(cell: Cell, names: Iterator[str], channels: int) -> float:
     )
     after = await start(cell, next(names), ring_bytes="1024")
     return (after.megabytes - before.megabytes) * 2**20 / channels
+
+
+async def per_session(cell: Cell, names: Iterator[str], sessions: int) -> float:
+    """Bytes at a node for each person who is connected to another one."""
+    crowd = await populate(cell, sessions, [])
+    here, there = await cell.nodes(next(names), next(names), **GENEROUS)
+    before = own_bytes(here.process.pid)
+    async with sink(there.port, crowd.first_messages(crowd.people), probe_every=0):
+        async with httpx.AsyncClient(base_url=here.internal, trust_env=False) as http, asyncio.timeout(60):
+            while f"lockstep_node_registry_people {sessions:.1f}" not in (await http.get("/metrics")).text:
+                await asyncio.sleep(0.5)
+        await settled(here.process.pid)
+        after = own_bytes(here.process.pid)
+    return (after - before) / sessions

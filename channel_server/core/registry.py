@@ -53,13 +53,21 @@ class _Node:
         self.clean_at = 0.0
 
 
+class _Told(NamedTuple):
+    """What one node says of one person."""
+
+    node: _Node
+    sessions: tuple[LiveSession, ...]
+
+
 class Registry:
     """`now` is monotonic seconds everywhere; heard is what was read, whenever it was written."""
 
     def __init__(self, incarnation: str) -> None:
         self.incarnation = incarnation
         self._nodes: dict[str, _Node] = {}
-        self._sessions: dict[str, dict[str, tuple[LiveSession, ...]]] = {}
+        # Every node holds everybody's, and nearly all people are at one: no dictionary for each.
+        self._sessions: dict[str, tuple[_Told, ...]] = {}
         self._away: set[str] = set()
         # Its own heartbeat: when it was heard last, and since when without a pause.
         self._heard_itself = -inf
@@ -106,27 +114,25 @@ class Registry:
     def _set_sessions(
         self, user_id: str, incarnation: str, sessions: tuple[LiveSession, ...], now: float
     ) -> None:
-        if sessions:
-            self._node(incarnation, now).users.add(user_id)
-            self._sessions.setdefault(user_id, {})[incarnation] = sessions
+        node = self._node(incarnation, now) if sessions else self._nodes.get(incarnation)
+        if node is None:
             return
-        node = self._nodes.get(incarnation)
-        if node is not None:
+        told = tuple(each for each in self._sessions.get(user_id, ()) if each.node is not node)
+        if sessions:
+            node.users.add(user_id)
+            told += (_Told(node, sessions),)
+        else:
             node.users.discard(user_id)
-        self._forget(user_id, incarnation)
+        if told:
+            self._sessions[user_id] = told
+        else:
+            self._sessions.pop(user_id, None)
 
     def _node(self, incarnation: str, now: float) -> _Node:
         node = self._nodes.get(incarnation)
         if node is None:
             node = self._nodes[incarnation] = _Node(now)
         return node
-
-    def _forget(self, user_id: str, incarnation: str) -> None:
-        of_user = self._sessions.get(user_id)
-        if of_user is not None:
-            of_user.pop(incarnation, None)
-            if not of_user:
-                del self._sessions[user_id]
 
     # --- who is gone ---------------------------------------------------------------------------------------------------
 
@@ -170,15 +176,16 @@ class Registry:
         """The person's live sessions at all nodes, the oldest first."""
         found = [
             Whereabouts(node.name, session)
-            for incarnation, sessions in self._sessions.get(user_id, {}).items()
-            if not (node := self._nodes[incarnation]).gone
+            for node, sessions in self._sessions.get(user_id, ())
+            if not node.gone
             for session in sessions
         ]
         return sorted(found, key=lambda one: one.session.since) if len(found) > 1 else found
 
     def told_of(self, user_id: str) -> tuple[LiveSession, ...]:
         """What the topic says of this node's own sessions of the person."""
-        return self._sessions.get(user_id, {}).get(self.incarnation, ())
+        own = self._nodes.get(self.incarnation)
+        return next((told.sessions for told in self._sessions.get(user_id, ()) if told.node is own), ())
 
     def own_users(self) -> set[str]:
         """The people of whom the topic says that they are connected here."""
