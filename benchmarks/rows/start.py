@@ -131,10 +131,13 @@ async def per_session(cell: Cell, names: Iterator[str], sessions: int) -> float:
     crowd = await populate(cell, sessions, [])
     here, there = await cell.nodes(next(names), next(names), **GENEROUS)
     before = own_bytes(here.process.pid)
-    async with sink(there.port, crowd.first_messages(crowd.people), probe_every=0):
-        async with httpx.AsyncClient(base_url=here.internal, trust_env=False) as http, asyncio.timeout(60):
-            while f"lockstep_node_registry_people {sessions:.1f}" not in (await http.get("/metrics")).text:
-                await asyncio.sleep(0.5)
+    async with (
+        sink(there.port, crowd.first_messages(crowd.people), probe_every=0),
+        httpx.AsyncClient(base_url=here.internal, trust_env=False) as http,
+        asyncio.timeout(60),
+    ):
+        while f"lockstep_node_registry_people {sessions:.1f}" not in (await http.get("/metrics")).text:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
         await settled(here.process.pid)
         after = own_bytes(here.process.pid)
     return (after - before) / sessions
