@@ -17,9 +17,8 @@ from services.eventlog.replay import Replay
 from services.runtime.news import News
 from services.runtime.process import Fatal
 
-BATCH_RECORDS = 2_000
 BATCH_BYTES = 256 * 1024
-"""What the node is given at once, so that others get their turn in between."""
+"""What the node is given at once of events that are large, so that others get their turn in between."""
 
 GIVING_WAY = 3
 """Turns of the event loop between two steps of what takes long: a message takes several turns from its socket to the log and
@@ -139,20 +138,19 @@ async def _to_the_end(step: Callable[[], bool]) -> None:
 
 
 def bounded(fetched: Mapping[int, Sequence[LogRecord]]) -> Iterator[Batch]:
-    """Cut what was fetched into batches of about `BATCH_RECORDS` and `BATCH_BYTES`, each partition's order kept."""
+    """Cut what was fetched into batches of about `BATCH_BYTES`, each partition's order kept."""
     batch: Batch = []
-    count = size = 0
+    size = 0
     for partition, records in fetched.items():
         part: list[LogRecord] = []
         batch.append((partition, part))
         for record in records:
             part.append(record)
-            count += 1
             size += len(record.value or b"")
-            if count >= BATCH_RECORDS or size >= BATCH_BYTES:
+            if size >= BATCH_BYTES:
                 yield batch
                 part = []
                 batch = [(partition, part)]
-                count = size = 0
-    if count:
+                size = 0
+    if any(part for _, part in batch):
         yield batch

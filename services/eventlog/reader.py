@@ -17,8 +17,9 @@ from services.eventlog.fetcher import REQUEST_TIMEOUT_MS, Fetcher, Place
 from services.eventlog.probe import Probe
 from services.eventlog.sequencer import LastRecord
 
-MAX_RECORDS: Final = 5_000
-"""The most records in one batch, so that a reader that catches up still lets others have the loop."""
+MAX_RECORDS: Final = 250
+"""The most records in one batch: a reader that catches up lets others have the loop after each, and so few are still in the
+processor's cache when the caller comes to the last of them."""
 
 _CONNECT_S: Final = 30.0
 
@@ -59,6 +60,7 @@ class TopicReader:
         self._fetching: asyncio.Task[None] | None = None
         # where the caller stood when it last came for more
         self._taken = dict(positions)
+        self._is_full = False
         self._lost: LogLost | None = None
 
     async def __aenter__(self) -> Self:
@@ -86,12 +88,16 @@ class TopicReader:
         """The next records by partition, `most` at most; {} when none came within `timeout_ms` or earlier. Raises LogLost."""
         self._taken = dict(self.positions)
         deadline = time.monotonic() + timeout_ms / 1000
+        if self._is_full:
+            # More is there already: nobody else would get the loop before all of it is gone.
+            await asyncio.sleep(0)
         while True:
             self._resolve()
             # What came to light while nobody looked is compared before anything is handed out: nothing awaits in between.
             self._fetcher.news.clear()
             handed = self._fetcher.take(most)
             moved = self._advance(handed)
+            self._is_full = sum(map(len, handed.values())) >= most
             if handed or moved:
                 return handed
             if not await self._fetcher.news.wait(deadline - time.monotonic()):

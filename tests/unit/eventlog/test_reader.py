@@ -174,3 +174,25 @@ async def test_what_cannot_be_used_is_fetched_again_at_once(
         came = await reading.batch(10_000)
         assert FakeBrokers.spoiled == 0
         assert [record.offset for record in came[0]] == [0]
+
+
+async def test_a_reader_that_catches_up_gives_way_after_every_batch(log: Log) -> None:
+    log.append(0, 100)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with reading_all() as reading:
+        assert len((await reading.batch(10_000, 10))[0]) == 10
+        others = asyncio.create_task(other())
+        before = turns
+        for _ in range(9):
+            assert len((await reading.batch(0, 10))[0]) == 10
+            assert turns > before
+            before = turns
+        others.cancel()
+        await asyncio.wait([others])
