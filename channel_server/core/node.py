@@ -15,6 +15,7 @@ from channel_server.core.audience import Subscriber, Turn
 from channel_server.core.compose import event_frame, notice_frame
 from channel_server.core.counts import NodeCounts
 from channel_server.core.directory import (
+    Change,
     MembershipChanged,
     SessionRevoked,
     UserChanged,
@@ -30,7 +31,7 @@ from channel_server.core.redaction import KINDS as REDACTION_KINDS
 from channel_server.core.sends import Answer, Outgoing, Refusal, Waiter
 from channel_server.core.session import Phase, Session
 from channel_server.core.state import FRESH, PROVEN, State
-from services.contract.directory import DirectoryRecord
+from services.contract.directory import DirectoryRecord, MemberRecord
 from services.contract.envelope import Envelope
 from services.contract.events import (
     MembersAdded,
@@ -51,7 +52,9 @@ _FORGET_EVERY = 60.0
 _NUMBERED: Final = Kind.NUMBERED
 """Looked up for every record of the log: a plain name is cheaper than an attribute of an enum."""
 
-_MEMBER_EVENTS = ("members.added", "members.removed")
+_MEMBER_EVENTS: Final = frozenset({"members.added", "members.removed"})
+_HEEDED: Final = _MEMBER_EVENTS | REDACTION_KINDS
+"""Kinds of events that concern a node also where nobody is connected."""
 
 _LATE = Refusal("draining", "this node has not heard from the log for a moment", because="log_late")
 """For web_app, which asks another node: that one may have heard."""
@@ -158,6 +161,7 @@ class Node:
         # Nothing in the loop begins a send.
         judge = state.sends.judged if state.sends else None
         streams = state.directory.stream_names
+        keep, has_audience = state.ring.add, state.delivery.has_audience
         runs: dict[str, _Run] = {}
         notices: dict[str, list[Told]] = {}
         decided: list[tuple[list[Outgoing], Answer]] = []
@@ -179,7 +183,14 @@ class Node:
                     state.notices.ring.add(channel, told)
                     notices.setdefault(channel, []).append(told)
                 if not is_notice:
-                    self._take_event(runs, channel, seq, envelope, verdict.now, kind, body, record.mentions)
+                    frame = event_frame(
+                        channel, seq, envelope.id, envelope.sender, verdict.now, body, record.mentions
+                    )
+                    counts.events += 1
+                    keep(channel, seq, frame)
+                    # Most events are of channels that nobody here is in, and change nothing.
+                    if kind in _HEEDED or channel in runs or has_audience(channel):
+                        self._heed(runs, channel, seq, kind, body, frame)
             if judge is not None:
                 judged = judge(channel, envelope.sender, envelope.id, record.digest, verdict)
                 if judged is not None:
@@ -198,20 +209,10 @@ class Node:
                 counts.verdict_seconds.observe(begun_by_now - outgoing.deadline)
                 outgoing.answer(with_original_time(state, outgoing.channel, answer))
 
-    def _take_event(
-        self,
-        runs: dict[str, _Run],
-        channel: str,
-        seq: int,
-        envelope: Envelope,
-        at: int,
-        kind: str,
-        body: bytes,
-        mentions: Sequence[str],
+    def _heed(
+        self, runs: dict[str, _Run], channel: str, seq: int, kind: str, body: bytes, frame: bytes
     ) -> None:
-        frame = event_frame(channel, seq, envelope.id, envelope.sender, at, body, mentions)
-        self.counts.events += 1
-        self.state.ring.add(channel, seq, frame)
+        """Take an event, which the ring has, to those who are to be shown it, and do what its kind asks for."""
         run = runs.get(channel)
         if run is None and (kind in _MEMBER_EVENTS or self.state.delivery.has_audience(channel)):
             run = runs[channel] = _Run(seq - 1)
@@ -253,11 +254,17 @@ class Node:
     def directory_records(self, records: Iterable[DirectoryRecord]) -> None:
         state = self.state
         waited_for = state.waits.by_key
+        apply, set_member = state.directory.apply, state.directory.set_member
+        membership_changed = state.delivery.membership_changed
         for record in records:
-            change = state.directory.apply(record)
             # Almost all of them are memberships, of people who are not here.
+            change: Change | None
+            if isinstance(record, MemberRecord):
+                change = set_member(record.channel_id, record.user_id, record.version, record.member)
+            else:
+                change = apply(record)
             if isinstance(change, MembershipChanged):
-                state.delivery.membership_changed(change)
+                membership_changed(change)
             elif isinstance(change, UserChanged):
                 state.company.presence.known(change.user_id)
                 if not change.active:

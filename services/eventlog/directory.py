@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -48,13 +48,18 @@ class DirectoryTail:
 
         Raises LogLost. Cancelling it loses no record.
         """
-        records: list[DirectoryRecord] = []
-        for raw in (await self._reader.batch(timeout_ms)).get(0, ()):
+        found = (await self._reader.batch(timeout_ms)).get(0, [])
+        try:
+            return [decode_record(raw.value or b"") for raw in found]
+        except msgspec.DecodeError:
+            return list(self._decodable(found))
+
+    def _decodable(self, found: Iterable[RawRecord]) -> Iterator[DirectoryRecord]:
+        for raw in found:
             try:
-                records.append(decode_record(raw.value or b""))
+                yield decode_record(raw.value or b"")
             except msgspec.DecodeError:
                 metrics.SKIPPED.labels(self._topic).inc()
-        return records
 
     def proven_current(self) -> float:
         """As `Tail.proven_current`: 0.0 until the whole directory has been handed out once."""
