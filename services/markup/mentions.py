@@ -29,7 +29,7 @@ NOBODY: Final = Mentions()
 
 def mentions_of(text: str) -> Mentions:
     """A function of the text alone. Tokens inside code address nobody; whether an id exists is not asked."""
-    if "<@" not in text and "<!" not in text:
+    if "<" not in text or ("<@" not in text and "<!" not in text):
         return NOBODY
     users: dict[str, None] = {}
     groups: dict[str, None] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from services.contract.events import Event, UnknownEvent, read_event, shown_body
+from services.contract.events import Event, UnknownEvent, read_event
 
 
 class Unprojectable(ValueError):
@@ -15,7 +15,11 @@ class Unprojectable(ValueError):
         self.kind = kind
 
 
-KNOWN_KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Event))
+_KIND_OF: Final[dict[type, str]] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Event)}
+
+KNOWN_KINDS: Final = frozenset(_KIND_OF.values())
+
+_UNREADABLE: Final = "unreadable"
 
 
 def read(body: bytes | None) -> tuple[str, Event | None]:
@@ -23,12 +27,15 @@ def read(body: bytes | None) -> tuple[str, Event | None]:
 
     Raises Unprojectable.
     """
-    kind, _ = shown_body(body)
-    if body is None or kind == "unreadable":
-        raise Unprojectable(kind)
-    if kind not in KNOWN_KINDS:
-        return kind, None
+    if body is None:
+        raise Unprojectable(_UNREADABLE)
     event = read_event(body)
     if isinstance(event, UnknownEvent):
-        raise Unprojectable(kind)
-    return kind, event
+        if event.type == _UNREADABLE or event.type in KNOWN_KINDS:
+            raise Unprojectable(event.type)
+        return event.type, None
+    try:
+        body.decode("utf-8")  # also what the event's decoder passes over: fields that it does not know
+    except UnicodeDecodeError as error:
+        raise Unprojectable(_UNREADABLE) from error
+    return _KIND_OF[type(event)], event

@@ -25,7 +25,7 @@ from services.contract.events import (
     ReactionAdded,
     ReactionRemoved,
 )
-from services.markup.mentions import mentions_of
+from services.markup.mentions import NOBODY, mentions_of
 from services.projection.state import Message, Numbered, Reaction, Thread
 
 MAX_EMOJI: Final = 50
@@ -81,18 +81,10 @@ def redacted(message: Message) -> MessageRedacted:
 
 def _message(at: Numbered, event: MessagePosted) -> Message:
     named = mentions_of(event.text)
-    return Message(
-        at.channel,
-        at.seq,
-        at.id,
-        at.sender,
-        at.at,
-        event.text,
-        thread=event.thread,
-        also_to_channel=event.also_to_channel,
-        mentions=_union(named.users, at.mentions),
-        mentions_channel=named.channel,
-    )
+    message = Message(*at[:5], event.text, event.thread, event.also_to_channel)
+    if named is NOBODY and not at.mentions:
+        return message  # as most: to name what is at its default would cost as much again
+    return message._replace(mentions=_union(named.users, at.mentions), mentions_channel=named.channel)
 
 
 def _tombstone(at: Numbered, event: MessageRedacted) -> Message:

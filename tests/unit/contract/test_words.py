@@ -10,7 +10,7 @@ import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.contract import codes, directory, envelope, events, examples, frames, ids, tokens
@@ -150,6 +150,8 @@ def test_there_is_an_example_of_every_event_and_frame() -> None:
 
 
 @given(TEXTS)
+@example("a\ud7ff\ue000\U0010ffff")
+@example("\n")
 def test_any_text_that_postgresql_can_store_is_kept(text: str) -> None:
     event = events.MessagePosted(text=text)
     assert events.read_event(events.encode_event(event)) == event

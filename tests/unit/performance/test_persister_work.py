@@ -20,7 +20,7 @@ BATCH = 5_000
 UNDER_WAY = 2
 """Batches: one that is written, one that is read."""
 
-EVENT_CALLS = 54
+EVENT_CALLS = 49
 
 
 def messages(count: int) -> list[tuple[str, bytes, bytes]]:
