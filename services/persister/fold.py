@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -15,6 +15,10 @@ from services.contract.notices import NOTICE_KINDS, Notice, decode_notice
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Kind, LastRecord, Sequencer
 from services.projection import Message, Numbered, Unprojectable, read, redacted, step, targets
+
+PIECE: Final = 100
+"""Records, or what became of them, that are gone through at a time, in about a millisecond: then the transaction under
+way may go on."""
 
 _NAMES: Final = [kind.name.lower() for kind in Kind]
 
@@ -199,8 +203,27 @@ def needed(batch: Batch) -> set[Key]:
 def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
     """Fold the batch's events into the states of messages. `known`: the states of those that are `needed`."""
     result = Projection()
+    for _ in projecting(batch, known, result):
+        pass
+    return result
+
+
+def projecting(batch: Batch, known: Mapping[Key, Message], result: Projection) -> Iterator[None]:
+    """As `project`, into an empty result, in pieces: between two of them something else may be done."""
+    for begin in range(0, len(batch.typed), PIECE):
+        _project(batch.typed[begin : begin + PIECE], known, result)
+        yield
+    changed = list(result.changed.items())
+    for begin in range(0, len(changed), PIECE):
+        _address(changed[begin : begin + PIECE], known, result)
+        yield
+
+
+def _project(
+    typed: Iterable[tuple[Numbered, Event]], known: Mapping[Key, Message], result: Projection
+) -> None:
     changed = result.changed
-    for at, event in batch.typed:
+    for at, event in typed:
         channel = at.channel
         states: dict[int, Message] = {}
         for seq in targets(at, event):
@@ -223,14 +246,18 @@ def project(batch: Batch, known: Mapping[Key, Message]) -> Projection:
                 result.overruled.append((*key, author, at.sender))
         elif isinstance(event, MessageEdited) and event.target in states and states[event.target].deleted:
             result.gone.add((channel, event.target))
-    for key, state in changed.items():
+
+
+def _address(
+    changed: Iterable[tuple[Key, Message]], known: Mapping[Key, Message], result: Projection
+) -> None:
+    for key, state in changed:
         stored = known.get(key)
         old = _addressed(stored) if stored is not None else _NOBODY
         new = _addressed(state)
         if old != new:
             result.unaddressed += [(user, *key) for user in old - new]
             result.addressed += [(user, *key) for user in new - old]
-    return result
 
 
 def _addressed(message: Message) -> frozenset[str]:

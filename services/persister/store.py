@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import asyncpg
@@ -13,10 +14,21 @@ from services.database.outbox import NOTIFY_CHANNEL
 from services.eventlog.sequencer import Accepted, LastRecord, Sequencer
 from services.persister.audit import audit_deletions
 from services.persister.copying import copy_rows
-from services.persister.fold import EVENT_DEFAULTS, Batch, EventRow, PartitionFold, needed, project
+from services.persister.fold import (
+    EVENT_DEFAULTS,
+    Batch,
+    EventRow,
+    Key,
+    PartitionFold,
+    Projection,
+    needed,
+    projecting,
+)
 from services.persister.mentions import tell_mentioned
 from services.persister.messages import read_messages, write_messages
 from services.persister.read_state import read_state, write_read_state
+from services.projection import Message
+from services.runtime.side_by_side import beside
 
 
 class PositionLost(Exception):
@@ -123,9 +135,12 @@ async def _sequencer(
     return Sequencer(generation, now=now_ms, heads=heads, window=window)
 
 
-async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int:
+async def write(
+    connection: asyncpg.Connection, epoch: int, batch: Batch, projected: Callable[[], None]
+) -> int:
     """Store a batch in one transaction; gives the number of outbox rows that it made superfluous.
 
+    `projected` is called once the batch is, if it comes to that: from then on PostgreSQL has more to do than this process.
     Raises PositionLost or OrderConflict; then, as after any other error before the commit, nothing was written.
     """
     async with connection.transaction():
@@ -133,9 +148,10 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
         if not batch.events:
             return 0
         known = await read_messages(connection, needed(batch))
-        projection = project(batch, known)
         try:
-            await copy_rows(connection, "events", batch.events, EventRow._fields, EVENT_DEFAULTS)
+            async with beside(_projected(batch, known, projected)) as work:
+                await copy_rows(connection, "events", batch.events, EventRow._fields, EVENT_DEFAULTS)
+                projection = await work
             await write_messages(connection, projection, known)
         except asyncpg.UniqueViolationError as error:
             raise OrderConflict(f"{error.constraint_name}: {error.detail}") from error
@@ -150,6 +166,15 @@ async def write(connection: asyncpg.Connection, epoch: int, batch: Batch) -> int
             [batch.heads[channel][1] for channel in channels],
         )
         return int(await connection.fetchval(_OUTBOX_DONE, [event.event_id for event in batch.events]))
+
+
+async def _projected(batch: Batch, known: Mapping[Key, Message], done: Callable[[], None]) -> Projection:
+    """Piece by piece, so that what PostgreSQL is sent meanwhile is not held up."""
+    projection = Projection()
+    for _ in projecting(batch, known, projection):
+        await asyncio.sleep(0)
+    done()
+    return projection
 
 
 async def _move(connection: asyncpg.Connection, epoch: int, batch: Batch) -> None:

@@ -1,6 +1,6 @@
 """The persister's loop: read the log, fold, store; after any failure throw the fold away and rebuild it.
 
-While one batch is being stored, the next is read and folded, if there is much to read; nothing beyond that, so that a
+While PostgreSQL stores one batch, the next is read and folded, if there is much to read; nothing beyond that, so that a
 database that is away costs no memory: the log keeps what waits.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import asyncpg
@@ -25,7 +25,7 @@ from services.eventlog.epoch import await_generation, must_be_trusted
 from services.eventlog.errors import LogLost, NoGeneration
 from services.eventlog.tail import Tail
 from services.persister import metrics
-from services.persister.fold import Batch, PartitionFold, fold
+from services.persister.fold import PIECE, Batch, PartitionFold, fold
 from services.persister.store import (
     OrderConflict,
     PositionLost,
@@ -44,9 +44,6 @@ _APPLICATION: Final = "lockstep-persister"
 POLL_MS: Final = 250
 BATCH: Final = 5_000
 """The most records in a transaction."""
-
-PIECE: Final = 100
-"""Records that are folded at a time, in about a millisecond: then the transaction under way may go on."""
 
 MUCH: Final = 1_000
 """From so many records on, the next are read while these are stored. Fewer are stored in the time in which a few more
@@ -147,15 +144,20 @@ class Worker:
         self, connection: asyncpg.Connection, epoch: int, tail: Tail, folds: Mapping[int, PartitionFold]
     ) -> None:
         """Batch after batch, in the order of the log. What was read before the log fails is stored all the same."""
+        batch = Batch()
         ahead: asyncio.Task[Batch] | None = None
+
+        def read_ahead() -> None:
+            nonlocal ahead
+            if batch.records >= MUCH:
+                ahead = asyncio.create_task(self._next(tail, folds), name="read ahead")
+
         try:
             while True:
                 batch = await (ahead or self._next(tail, folds))
                 ahead = None
-                if batch.records >= MUCH:
-                    ahead = asyncio.create_task(self._next(tail, folds), name="read ahead")
                 if batch.records:
-                    await self._store(connection, epoch, batch)
+                    await self._store(connection, epoch, batch, read_ahead)
                 elif connection.is_closed():
                     raise asyncpg.InterfaceError("the connection to PostgreSQL was closed")
         finally:
@@ -178,9 +180,11 @@ class Worker:
             self._read_at = time.monotonic()
         return batch
 
-    async def _store(self, connection: asyncpg.Connection, epoch: int, batch: Batch) -> None:
+    async def _store(
+        self, connection: asyncpg.Connection, epoch: int, batch: Batch, projected: Callable[[], None]
+    ) -> None:
         began = time.perf_counter()
-        outbox_rows = await write(connection, epoch, batch)
+        outbox_rows = await write(connection, epoch, batch, projected)
         _count(batch, outbox_rows, time.perf_counter() - began, time.time_ns() // 1_000_000)
 
     def _failed(self, error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,7 @@ from services.eventlog.errors import LogLost
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import Sequencer
 from services.persister import worker
-from services.persister.fold import Batch, PartitionFold
+from services.persister.fold import PIECE, Batch, PartitionFold
 from services.runtime.process import Fatal
 
 
@@ -95,8 +96,10 @@ class Backlog:
     def is_closed(self) -> bool:
         return False
 
-    async def write(self, connection: Any, _: int, batch: Batch) -> int:
+    async def write(self, connection: Any, _: int, batch: Batch, projected: Callable[[], None]) -> int:
         assert connection is self
+        assert self.offset == batch.positions[0].next_offset, "nothing is read before the batch is projected"
+        projected()
         self.writing.put_nowait(batch)
         error = await self.written.get()
         if error is not None:
@@ -113,7 +116,7 @@ def following(backlog: Backlog, monkeypatch: pytest.MonkeyPatch) -> asyncio.Task
 
 async def idle() -> None:
     """Whatever can go on by itself has done so."""
-    for _ in range(2 * worker.BATCH // worker.PIECE):
+    for _ in range(2 * worker.BATCH // PIECE):
         await asyncio.sleep(0)
 
 
