@@ -19,7 +19,17 @@ from services.contract.generation import Generation
 from services.contract.ids import new_entity_id, new_event_id
 from services.eventlog.records import LogRecord
 from services.eventlog.sequencer import LastRecord, Sequencer
-from services.persister.fold import Batch, Key, PartitionFold, fold, needed, project
+from services.persister.fold import (
+    PIECE,
+    Batch,
+    Key,
+    PartitionFold,
+    Projection,
+    fold,
+    needed,
+    project,
+    projecting,
+)
 from services.projection import Message, Numbered
 from tests.unit.projection.histories import History, histories
 from tests.unit.projection.histories import fold as whole
@@ -169,6 +179,13 @@ def test_states_are_the_same_however_the_log_is_cut_into_batches(history: Histor
 def test_a_batch_of_messages_alone_asks_for_no_states() -> None:
     batch = folded({0: new_fold()}, {0: [record(n, posted()) for n in range(3)]})
     assert needed(batch) == set()
+
+
+def test_nothing_is_left_out_between_the_pieces_of_a_projection() -> None:
+    batch = folded({0: new_fold()}, {0: [record(offset, posted()) for offset in range(2 * PIECE + 1)]})
+    result = Projection()
+    assert len(list(projecting(batch, {}, result))) > 2
+    assert [seq for _, seq in result.changed] == list(range(1, 2 * PIECE + 2))
 
 
 def test_what_is_deleted_is_redacted_with_its_edits_also_those_that_come_later() -> None:
