@@ -5,9 +5,8 @@ tenth of a second. Nobody else is to wait for that, and the many need not be wri
 
 - An audience of up to `Limits.slice` connections, and what concerns few, is written to with the next steps: `prompt`.
 - A larger one is written to a slice at a time, in turn with other large ones; each step serves the prompt first.
-- Then it rests: its next turn comes `REST_SHARE` times as long after as this one took. What is said meanwhile is written
-  together, and a write costs much the same for one event and for twenty. So a busy channel takes a bounded part of the
-  node, and one in which little is said is shown it at once.
+- Then it rests (`rest`). What is said meanwhile is written together, and a write costs much the same for one event and
+  for twenty. So a busy channel takes a bounded part of the node, and one in which little is said is shown it at once.
 
 Pure: time is that of the clock it is given.
 """
@@ -26,9 +25,24 @@ from channel_server.core.counts import DeliveryCounts
 from channel_server.core.limits import Limits
 from channel_server.core.ports import Clock
 
-REST_SHARE: Final = 1.25
-REST_AT_MOST: Final = 0.01
+PERIOD: Final = 0.022
+"""Seconds from turn to turn of an audience whose turns take about a third of that."""
+
+REST_LEAST: Final = 0.4
+REST_MOST: Final = 2.2
+"""How long a rest may be, as a multiple of what the turn took."""
+
+REST_AT_MOST: Final = 0.015
 """Seconds."""
+
+
+def rest(took: float) -> float:
+    """Seconds until the next turn of an audience whose last one took so many.
+
+    What fills up the `PERIOD`. When a write is dear, because of many members or of a busy machine, turns are long and
+    join much anyway, and longer rests would only be lateness; when it is cheap, longer ones save the more writes.
+    """
+    return min(max(PERIOD - took, REST_LEAST * took), REST_MOST * took, REST_AT_MOST)
 
 
 class Showing:
@@ -164,7 +178,7 @@ class Showing:
         if lane.left:
             self._turns.append(audience)
             return
-        audience.rests_until = now + min(lane.cost * REST_SHARE, REST_AT_MOST)
+        audience.rests_until = now + rest(lane.cost)
         if not lane.waiting:
             audience.lane = None
         audience.queued = bool(audience.unshown or lane.waiting)

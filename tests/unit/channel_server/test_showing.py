@@ -11,7 +11,7 @@ from channel_server.core.delivery import Delivery
 from channel_server.core.directory import Directory
 from channel_server.core.limits import Limits
 from channel_server.core.ring import Ring
-from channel_server.core.showing import REST_AT_MOST, REST_SHARE
+from channel_server.core.showing import PERIOD, REST_AT_MOST, REST_LEAST, REST_MOST, rest
 from services.contract.directory import UserRecord
 from tests.unit.channel_server.fakes import FakeClock, FakeLink, channel_id, user_id
 
@@ -141,7 +141,7 @@ def test_what_is_said_while_a_crowd_is_written_to_or_rests_shares_its_writes(roo
     assert not showing.step()
     assert written(crowd) == [b"1"] * 12
     rests = showing.next_turn - room.clock.now
-    assert rests == pytest.approx(min(12 * A_WRITE * REST_SHARE, REST_AT_MOST))
+    assert rests == pytest.approx(rest(12 * A_WRITE))
     room.say(CROWD, b"3")
     assert not showing.step()
     assert written(crowd) == [b"1"] * 12, "it rests"
@@ -151,12 +151,18 @@ def test_what_is_said_while_a_crowd_is_written_to_or_rests_shares_its_writes(roo
     assert [link.writes for link in crowd] == [2] * 12
 
 
-def test_nobody_rests_for_long(room: Room) -> None:
-    room.come(200, CROWD)
-    room.say(CROWD, b"1")
-    room.steps()
-    room.say(CROWD, b"2")
-    assert room.delivery.showing.next_turn - room.clock.now == pytest.approx(REST_AT_MOST)
+@pytest.mark.parametrize(
+    ("took", "rests"),
+    [
+        (0.001, 0.001 * REST_MOST),  # a few hundred: they are not kept waiting for the sake of so little
+        (0.008, PERIOD - 0.008),
+        (0.011, PERIOD - 0.011),
+        (0.020, 0.020 * REST_LEAST),  # a busy machine: late already
+        (0.15, REST_AT_MOST),
+    ],
+)
+def test_a_rest_fills_up_the_period_within_its_bounds(took: float, rests: float) -> None:
+    assert rest(took) == pytest.approx(rests)
 
 
 def test_when_too_much_is_unshown_nobody_rests(room: Room) -> None:
