@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.core.agent import python
 from benchmarks.core.rounds import interleaved
 from tests.stack.servers import Kafka, kafka_broker
 from tests.system.channel_server.cell import Cell, new_cell
@@ -49,7 +50,14 @@ class Bench:
         """The broker that all benchmarks of a run share; each makes epochs or topics of its own."""
         if self._kafka is None:
             self._kafka = await self._owned.enter_async_context(kafka_broker(self.folder / "kafka"))
+            await self._warm_up(self._kafka)
         return self._kafka
+
+    async def _warm_up(self, kafka: Kafka) -> None:
+        """A broker's first ten seconds under load are its compiler's, which takes a core for itself."""
+        async with python("benchmarks.floors.log", kafka.bootstrap) as log:
+            await log.hear()
+            await log.do("run", rate=2_000, seconds=self.of(15.0, 0.1), size=300)
 
     def new_folder(self, name: str) -> Path:
         folder = self.folder / f"{name}-{next(self._folders)}"
