@@ -77,6 +77,8 @@ class Delivery:
         joining = subscriber.joining = Joining(user, named)
         subscriber.user = user
         subscriber.pending = None
+        subscriber.behind_since = 0.0
+        self.behind.discard(subscriber)
         self._of_user.setdefault(user.id, []).append(subscriber)
         for channel, last in named.items():
             if not user.memberships.get(channel, 0) & 1:
@@ -279,7 +281,7 @@ class Delivery:
                     subscriber.prompt = True
                     note(subscriber)
             if lane is None:
-                self.showing.unwritten += len(payload) * len(live)
+                self.showing.unwritten += len(payload) * (len(live) - len(missed))
             self.counts.deliveries += (len(live) - len(missed)) * len(frames)
         for subscriber in missed:
             live.discard(subscriber)
@@ -334,7 +336,7 @@ class Delivery:
 
     def drained(self, subscriber: Subscriber) -> None:
         """Its buffer is at or below the low-water mark. Harmless when it was not behind."""
-        if subscriber.pending is None and subscriber.joining is None and subscriber.user is not None:
+        if subscriber in self.behind:
             subscriber.pending = b""
             subscriber.behind_since = 0.0
             subscriber.granted = 0

@@ -141,8 +141,8 @@ class Showing:
                 self._begin(heappop(resting)[2])
         if self.prompt:
             self._write(self.prompt, min(self._limits.slice, len(self.prompt)), prompt=True)
-            if not self.prompt:
-                self.unwritten = 0
+        if not self.prompt:
+            self.unwritten = 0
         if self._many and turns:
             self._write(self._many, min(self._limits.slice, len(self._many)))
         if self._turns and turns:

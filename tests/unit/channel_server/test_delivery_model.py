@@ -83,6 +83,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         chunk=st.integers(1, 4),
         cost=st.sampled_from([0.0, 0.0001, 0.005]),
         unshown=st.integers(1, 6),
+        unwritten=st.integers(1, 12),
         channels_at_once=st.sampled_from([0, len(CHANNELS)]),
         outsiders=st.sets(st.tuples(channels, users), max_size=4),
     )
@@ -93,6 +94,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         chunk: int,
         cost: float,
         unshown: int,
+        unwritten: int,
         channels_at_once: int,
         outsiders: set[tuple[str, str]],
     ) -> None:
@@ -108,6 +110,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             chunk=chunk * FRAME,
             slice=slice_,
             unshown=unshown * FRAME,
+            unwritten=unwritten * FRAME,
             channels_at_once=channels_at_once,
         )
         self.delivery = Delivery(
@@ -262,7 +265,10 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 0.001, 0.1]))
     def show(self, seconds: float) -> None:
         self.clock.now += seconds
-        self.delivery.showing.step()
+        showing = self.delivery.showing
+        showing.step()
+        if not showing.prompt:
+            assert not showing.unwritten, "nobody is left whose writing would end it"
 
     @rule()
     def catch_up(self) -> None:

@@ -35,7 +35,7 @@ class Link(FakeLink):
 class Room:
     """A delivery, and people who are connected to it, each by one connection."""
 
-    def __init__(self, unshown: int = 1000) -> None:
+    def __init__(self, unshown: int = 1000, unwritten: int = 100_000) -> None:
         self.clock = FakeClock()
         self.directory = Directory()
         self.heads: dict[str, int] = {}
@@ -43,10 +43,11 @@ class Room:
             Ring(10_000),
             self.directory,
             lambda channel: self.heads.get(channel, 0),
-            Limits(slice=SLICE, unshown=unshown),
+            Limits(slice=SLICE, unshown=unshown, unwritten=unwritten),
             self.clock,
         )
         self.people = 0
+        self.subscribers: list[Subscriber] = []
 
     def come(self, count: int, *channels: str) -> list[Link]:
         links = []
@@ -58,6 +59,7 @@ class Room:
                 self.directory.set_member(channel, user, 1, True)
             link = Link(self.clock)
             subscriber = Subscriber(link)
+            self.subscribers.append(subscriber)
             self.delivery.join(subscriber, self.directory.users[user], {})
             assert not self.delivery.join_some(subscriber, len(channels))
             links.append(link)
@@ -315,3 +317,37 @@ def test_the_few_can_be_served_alone(room: Room) -> None:
     assert not any(written(many))
     room.steps()
     assert written(many) == [b"crowd"] * 100
+
+
+def test_what_nobody_is_to_be_written_keeps_nobody_waiting() -> None:
+    room = Room(unwritten=100)
+    room.come(5, HERE)
+    for subscriber in room.subscribers:
+        room.delivery.fall_behind(subscriber)
+    room.say(HERE, b"x" * 50)
+    room.steps()
+    assert room.delivery.showing.unwritten == 0
+    assert not room.delivery.showing.is_crowded
+
+
+def test_only_what_is_to_be_written_counts_as_unwritten() -> None:
+    room = Room(unwritten=100)
+    room.come(3, HERE)
+    for subscriber in room.subscribers[1:]:
+        room.delivery.fall_behind(subscriber)
+    room.say(HERE, b"x" * 50)
+    room.come(1, HERE)  # before which what is unshown is put before those who are there
+    assert room.delivery.showing.unwritten == 50
+    assert not room.delivery.showing.is_crowded
+
+
+def test_one_that_was_behind_before_it_came_in_is_not_behind_afterwards(room: Room) -> None:
+    subscriber = Subscriber(Link(room.clock))
+    room.delivery.fall_behind(subscriber)
+    room.come(1, HERE)
+    room.delivery.join(subscriber, room.directory.users[user_id(1)], {})
+    room.delivery.drained(subscriber)
+    assert not room.delivery.put(subscriber, b"x"), "nothing before its welcome"
+    room.delivery.join_some(subscriber, 1)
+    assert room.delivery.put(subscriber, b"x")
+    assert not room.delivery.behind
