@@ -341,6 +341,8 @@ class Fetcher:
             if place.segments:
                 if found:
                     self.handed[place.partition] = max(self.handed[place.partition], found[-1].offset + 1)
+                    # To the end: one that is filled as fast as it is taken from must not keep the others waiting.
+                    self._filled[place.partition] = self._filled.pop(place.partition)
             else:
                 # What lies before `next` are markers and what compaction took away: no records.
                 self.handed[place.partition] = place.next

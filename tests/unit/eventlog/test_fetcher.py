@@ -59,6 +59,24 @@ async def test_what_two_answers_hold_is_handed_out_once(first: int, kept: int) -
     assert found == list(range(13))
 
 
+async def test_one_that_is_filled_as_fast_as_it_is_read_does_not_keep_the_other_waiting() -> None:
+    busy, quiet = Place(0, 0), Place(1, 0)
+    made = Fetcher(
+        Brokers("nowhere:1", "events", request_timeout_ms=1), "events", [busy, quiet], committed_only=False
+    )
+    made._keep(busy, _batch(0, 20), [], 0.0)
+    made._keep(quiet, _batch(0, 3), [], 0.0)
+    taken: list[int] = []
+    for begin in range(20, 60, 10):
+        found = made.take(10)
+        taken += offsets(found)
+        if quiet.partition in found:
+            break
+        made._keep(busy, _batch(begin, begin + 10), [], 0.0)
+    assert [record.offset for record in found[quiet.partition]] == [0, 1, 2]
+    assert taken == list(range(len(taken))), "its own order is kept"
+
+
 class OneBroker:
     """Has much in partition 1 and a little in partition 0, once; `waits`: how long each request would wait for more."""
 
