@@ -34,7 +34,11 @@ def counted(seconds: Iterable[float]) -> list[tuple[int, int]]:
 
 
 class Talk(msgspec.Struct, kw_only=True):
-    """What a run came to. `rate` was reached; `late`: how far behind its plan the process was at worst, seconds."""
+    """What a run came to. `rate` was reached; `late`: how far behind its plan the process was at worst, seconds.
+
+    A run is over with its last answer. What is shown later is in nobody's `deliveries`: who needs all of them asks the
+    sink, or `heard`.
+    """
 
     sent: int
     seconds: float

@@ -131,6 +131,7 @@ static void refused(struct client *client) {
         run.refused[i].count++;
         return;
     }
+    misunderstood(client); /* a longer code, or more of them, than there is room for */
 }
 
 static void came(struct client *client) {

@@ -22,16 +22,27 @@ Answer = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 
 @contextlib.asynccontextmanager
-async def spoken_to(answer: Answer, clients: int = 1) -> AsyncIterator[Speakers]:
-    """Speakers at a server that answers in this way, and that pings until it is answered first of all."""
+async def spoken_to(
+    answer: Answer, clients: int = 1, unasked: tuple[asyncio.Event, list[dict[str, Any]]] | None = None
+) -> AsyncIterator[Speakers]:
+    """Speakers at a server that pings before it welcomes them, answers in this way, and says `unasked` when that is set."""
+
+    async def speak(connection: ServerConnection) -> None:
+        assert unasked is not None
+        await unasked[0].wait()
+        for said in unasked[1]:
+            await connection.send(json.dumps(said, separators=(",", ":")))
 
     async def handler(connection: ServerConnection) -> None:
         assert json.loads(await connection.recv())["type"] == "connect"
         await (await connection.ping(b"there?"))
         await connection.send('{"type":"welcome","session":"ses"}')
+        speaking = asyncio.create_task(speak(connection)) if unasked else None
         async for message in connection:
             for said in answer(json.loads(message)):
                 await connection.send(json.dumps(said, separators=(",", ":")))
+        if speaking:
+            await speaking
 
     async with serve(handler, "127.0.0.1", 0, compression=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]
@@ -123,10 +134,24 @@ async def test_answers_of_an_earlier_run_are_not_taken_for_those_of_this_one() -
             assert (talk.sent, talk.acknowledged, talk.unanswered) == (10, 10, 0)
 
 
+async def test_what_has_no_answer_is_said_and_is_not_whole() -> None:
+    unanswered = [True, False, True]
+    async with spoken_to(lambda post: [] if unanswered.pop() else [ack(post)]) as talkers:
+        talk = await talkers.talk([CHANNELS], 100, 0.03)
+    assert (talk.sent, talk.acknowledged, talk.unanswered) == (3, 1, 2)
+    with pytest.raises(Spoiled):
+        talk.must_be_whole()
+
+
 async def test_what_is_shown_is_counted_from_the_beginning_on() -> None:
-    async with spoken_to(lambda post: [event(CHANNELS[0], 1), ack(post), event(CHANNELS[0], 2)]) as talkers:
+    said = asyncio.Event()
+
+    def answer(post: dict[str, Any]) -> list[dict[str, Any]]:
+        return [event(CHANNELS[0], 1), event(CHANNELS[0], 2), ack(post)]
+
+    async with spoken_to(answer, unasked=(said, [event(CHANNELS[0], 3)])) as talkers:
+        assert (await talkers.talk([CHANNELS], 10, 0.1)).delivered == 2
         await talkers.begin()
-        posting = asyncio.create_task(talkers.talk([CHANNELS], 10, 0.1))
-        assert (await posting).sent == 1
-        heard = await talkers.heard(2)
-    assert (heard.delivered, heard.holes) == (2, 0)
+        said.set()
+        heard = await talkers.heard(1)
+    assert (heard.delivered, heard.holes) == (1, 0)
