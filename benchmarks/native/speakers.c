@@ -206,9 +206,10 @@ static void tick(void) {
     uint64_t now = now_ns(), late = run.begun + (uint64_t)((2 * run.seconds + 5) * 1e9);
     if (!run.ended) {
         post_what_is_due(now);
-        /* Past twice the time this process cannot go so fast, or is not let: the rate that it came to says so. */
-        if (run.sent == run.total || now > late) run.ended = now_ns();
+        /* A message's share of the time is over when the next one would be due. Past twice the time this process cannot go
+         * so fast, or is not let: the rate that it came to says so. */
         uint64_t next = run.begun + (uint64_t)((double)run.sent / run.rate * 1e9);
+        if ((run.sent == run.total && now >= next) || now > late) run.ended = now_ns();
         tick_at(next > now + TICK_NS ? next : now + TICK_NS);
     } else if (run.answered < run.sent && now < run.ended + ANSWERS_S * 1000000000ull) tick_at(now + 5 * TICK_NS);
     else {
