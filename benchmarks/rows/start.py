@@ -136,7 +136,8 @@ async def per_session(cell: Cell, names: Iterator[str], sessions: int) -> float:
         httpx.AsyncClient(base_url=here.internal, trust_env=False) as http,
         asyncio.timeout(60),
     ):
-        while f"lockstep_node_registry_people {sessions:.1f}" not in (await http.get("/metrics")).text:  # noqa: ASYNC110
+        people = f"lockstep_node_registry_people {sessions:.1f}"
+        while people not in (await http.get("/metrics")).text:  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(0.5)
         await settled(here.process.pid)
         after = own_bytes(here.process.pid)
