@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from channel_server.core.directory import Membership, User
@@ -140,3 +140,33 @@ class Audience:
         self.queued = False
         self.lane: Lane | None = None
         self.rests_until = 0.0
+
+
+class Audiences(dict[str, Audience]):
+    """By channel: those channels alone in which anybody is live or ahead.
+
+    `settle` puts what is unshown before the audience, so that everybody in it stands at the channel's head.
+    """
+
+    def __init__(self, settle: Callable[[Audience], None]) -> None:
+        super().__init__()
+        self._settle = settle
+
+    def of(self, channel: str) -> Audience:
+        """The channel's, made if there is none: somebody has to come into it."""
+        audience = self.get(channel)
+        if audience is None:
+            audience = self[channel] = Audience(channel)
+        return audience
+
+    def settled(self, channel: str) -> Audience:
+        """As `of`, all of whom stand at the channel's head: to be changed."""
+        audience = self.of(channel)
+        if audience.unshown:
+            self._settle(audience)
+        return audience
+
+    def drop_if_empty(self, audience: Audience) -> None:
+        """Forget it when nobody is left in it."""
+        if not audience.live and not audience.ahead:
+            self.pop(audience.channel, None)

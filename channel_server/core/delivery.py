@@ -5,8 +5,8 @@ A subscriber is *live* in a channel (in the channel's audience: shown each event
 its buffer is above the high-water mark (*behind*), or because the node holds everything back. A subscriber that
 falls behind leaves an audience only when the channel's next event comes, so that memory is bounded by its channels
 and nothing is copied. What is published is put before the audience when it is its turn (`core.showing`), or earlier when
-somebody is about to come into it or to lose their membership, so that everybody in it stands at the same seq. `catch_up`
-brings laggards to the head in bounded steps and makes them live again; there, and only there, a gap is found.
+somebody is about to come into it or to lose their membership, so that everybody in it stands at the same seq. Laggards are
+brought to the head, and made live again, by `core.catching_up`.
 A connection that is over belongs to nobody and takes nothing from then on. Of many channels it is taken out in bounded
 steps (`leave_some`); in whose audience it still stands meanwhile, it is passed over.
 
@@ -21,18 +21,16 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from channel_server.core.audience import Audience, Joining, Lag, Leaving, Subscriber, Turn
-from channel_server.core.compose import closed_frame, gap_frame, opened_frame
+from channel_server.core.audience import Audience, Audiences, Joining, Lag, Leaving, Subscriber, Turn
+from channel_server.core.catching_up import NOT_OPEN, Laggards
+from channel_server.core.compose import closed_frame, opened_frame
 from channel_server.core.counts import DeliveryCounts
 from channel_server.core.directory import Directory, MembershipChanged, User
 from channel_server.core.limits import Limits
 from channel_server.core.noticeboard import Noticeboard, NoticeRing
 from channel_server.core.ports import Clock
-from channel_server.core.ring import Ring, Stretch
+from channel_server.core.ring import Ring
 from channel_server.core.showing import Showing
-
-_NOT_OPEN: Final = -1
-"""In place of a last seq: the client has not been told of the channel."""
 
 _NEVER: Final = -1
 """In place of a membership: none that anybody can have, so that settling begins with `closed`."""
@@ -50,21 +48,21 @@ class Delivery:
         clock: Clock,
         board: Noticeboard | None = None,
     ) -> None:
-        self._ring = ring
         self._directory = directory
         self._head_of = head_of
         self._limits = limits
-        self._audiences: dict[str, Audience] = {}
+        self._audiences = Audiences(self._settle)
         self._of_user: dict[str, list[Subscriber]] = {}
-        self._ready: deque[Subscriber] = deque()
         self._leaving: deque[Leaving] = deque()
-        self._stretches: dict[tuple[str, int], Stretch | None] = {}
         self.behind: set[Subscriber] = set()
         self.held = False
         """While set, nothing more is put before anybody; connections fall behind without being so."""
         self.counts = DeliveryCounts()
         self.showing = Showing(clock, limits, self.counts, self._settle, self.fall_behind)
         self.board = board or Noticeboard(NoticeRing(0), head_of)
+        self._laggards = Laggards(
+            ring, self._audiences, head_of, limits, self.counts, self.board, self.fall_behind
+        )
 
     # --- coming and going -------------------------------------------------------------------------------------
 
@@ -102,7 +100,7 @@ class Delivery:
                 if last is not None:
                     subscriber.unresolved[channel] = last
                 continue
-            audience = self._settled(channel)
+            audience = self._audiences.settled(channel)
             if subscriber in audience.live or channel in subscriber.lag:
                 continue  # it comes twice
             head = self._head_of(channel)
@@ -112,7 +110,7 @@ class Delivery:
                 audience.live.add(subscriber)
             else:
                 self._lag(subscriber, channel, Lag(last, membership))
-                self._drop_if_empty(channel, audience)
+                self._audiences.drop_if_empty(audience)
         if joining.place < len(joining.channels):
             return True
         subscriber.joining = None
@@ -165,7 +163,7 @@ class Delivery:
             if audience is not None:
                 audience.live.discard(subscriber)
                 audience.ahead.discard(subscriber)
-                self._drop_if_empty(channel, audience)
+                self._audiences.drop_if_empty(audience)
         leaving.place += len(channels)
         if leaving.place == len(leaving.channels):
             subscriber.lag.clear()
@@ -348,91 +346,15 @@ class Delivery:
     @property
     def has_laggards(self) -> bool:
         """Whether `catch_up` has something to do now."""
-        return bool(self._ready) and not self.held
+        return bool(self._laggards) and not self.held
 
     def catch_up(self) -> bool:
         """Bring some laggards one step further. True while there is more to do now."""
-        if self.held:
-            return False
-        written = 0
-        self._stretches.clear()
-        while self._ready and written < self._limits.chunk * 4:
-            subscriber = self._ready.popleft()
-            subscriber.scheduled = False
-            if subscriber.user is not None and subscriber.pending is not None:
-                written += 1024 + self._step(subscriber, subscriber.user)
-        return bool(self._ready)
+        return not self.held and self._laggards.advance()
 
-    def _step(self, subscriber: Subscriber, user: User) -> int:
-        """One write of about `Limits.chunk` bytes at most; gives its size."""
-        parts: list[bytes] = [subscriber.pending] if subscriber.pending else []
-        subscriber.pending = b""
-        room = self._limits.chunk - self.board.advance(subscriber, self._limits.chunk, parts)
-        unfinished = self.board.lags(subscriber)
-        for channel in list(subscriber.lag):
-            if room <= 0:
-                unfinished = True
-                break
-            room -= self._advance(subscriber, user, channel, room, parts)
-            lag = subscriber.lag.get(channel)
-            if lag is not None and lag.last < self._head_of(channel):
-                unfinished = True
-        size = 0
-        if parts:
-            data = b"".join(parts)
-            size = len(data)
-            self.counts.replays += 1
-            if subscriber.link.write_prepared(data) > self._limits.high_water:
-                self.fall_behind(subscriber)
-                return size
-        if unfinished:
-            self.schedule(subscriber)
-        return size
-
-    def _advance(
-        self, subscriber: Subscriber, user: User, channel: str, room: int, parts: list[bytes]
-    ) -> int:
-        """Take one lagging channel towards its head; gives the bytes added to `parts`."""
-        last, membership = subscriber.lag[channel]
-        head = self._head_of(channel)
-        now = user.memberships.get(channel, 0)
-        size = 0
-        if membership != now:
-            # Whatever happened meanwhile, it was not this membership all along.
-            if last != _NOT_OPEN:
-                parts.append(closed_frame(channel, last))
-                self.counts.closed += 1
-            self._caught_up(subscriber, channel, live=bool(now & 1))
-            if now & 1:
-                parts.append(opened_frame(channel, head))
-                self.counts.opened += 1
-            return 200
-        if last < head:
-            stretch = self._since(channel, last, room)
-            first = head + 1 if stretch is None else stretch.first
-            if first > last + 1:
-                parts.append(gap_frame(channel, last + 1, first - 1))
-                self.counts.gaps += 1
-                size += 150
-            if stretch is not None:
-                parts.append(stretch.frames)
-                self.counts.replayed += stretch.last - stretch.first + 1
-                size += len(stretch.frames)
-            last = head if stretch is None else stretch.last
-            subscriber.lag[channel] = Lag(last, membership)
-        if last == head:
-            self._caught_up(subscriber, channel, live=True)
-        elif last > head:
-            self._audience(channel).ahead.add(subscriber)
-        return size
-
-    def _since(self, channel: str, last: int, room: int) -> Stretch | None:
-        # After a hold or a restart many connections ask for the same: it is joined once a round.
-        key = (channel, last)
-        stretch = self._stretches.get(key)
-        if stretch is None or len(stretch.frames) > room:
-            stretch = self._stretches[key] = self._ring.since(channel, last, room)
-        return stretch
+    def schedule(self, subscriber: Subscriber) -> None:
+        """Have `catch_up` look at it, unless it is behind."""
+        self._laggards.schedule(subscriber)
 
     # --- memberships -----------------------------------------------------------------------------------------------
 
@@ -464,52 +386,18 @@ class Delivery:
                     audience.live.discard(subscriber)
                     self._lag(subscriber, channel, Lag(at, change.before))
                 elif member:
-                    self._lag(subscriber, channel, Lag(_NOT_OPEN, _NEVER))
+                    self._lag(subscriber, channel, Lag(NOT_OPEN, _NEVER))
             elif is_live and not member:
                 assert audience is not None
                 audience.live.discard(subscriber)
-                self._drop_if_empty(channel, audience)
+                self._audiences.drop_if_empty(audience)
                 self.write(subscriber, closed_frame(channel, at))
                 self.counts.closed += 1
             elif member and not is_live:
-                self._settled(channel).live.add(subscriber)
+                self._audiences.settled(channel).live.add(subscriber)
                 self.write(subscriber, opened_frame(channel, at))
                 self.counts.opened += 1
-
-    # --- bookkeeping -----------------------------------------------------------------------------------------------
-
-    def _audience(self, channel: str) -> Audience:
-        audience = self._audiences.get(channel)
-        if audience is None:
-            audience = self._audiences[channel] = Audience(channel)
-        return audience
-
-    def _settled(self, channel: str) -> Audience:
-        """The channel's audience, all of whom stand at its head: to be changed."""
-        audience = self._audience(channel)
-        if audience.unshown:
-            self._settle(audience)
-        return audience
-
-    def _drop_if_empty(self, channel: str, audience: Audience) -> None:
-        if not audience.live and not audience.ahead:
-            self._audiences.pop(channel, None)
 
     def _lag(self, subscriber: Subscriber, channel: str, lag: Lag) -> None:
         subscriber.lag[channel] = lag
         self.schedule(subscriber)
-
-    def _caught_up(self, subscriber: Subscriber, channel: str, live: bool) -> None:
-        del subscriber.lag[channel]
-        audience = self._settled(channel) if live else self._audience(channel)
-        audience.ahead.discard(subscriber)
-        if live:
-            audience.live.add(subscriber)
-        else:
-            self._drop_if_empty(channel, audience)
-
-    def schedule(self, subscriber: Subscriber) -> None:
-        """Have `catch_up` look at it, unless it is behind."""
-        if not subscriber.scheduled and subscriber.pending is not None:
-            subscriber.scheduled = True
-            self._ready.append(subscriber)

@@ -39,8 +39,9 @@ class Room:
         self.clock = FakeClock()
         self.directory = Directory()
         self.heads: dict[str, int] = {}
+        self.ring = Ring(10_000)
         self.delivery = Delivery(
-            Ring(10_000),
+            self.ring,
             self.directory,
             lambda channel: self.heads.get(channel, 0),
             Limits(slice=SLICE, unshown=unshown, unwritten=unwritten),
@@ -117,7 +118,7 @@ def test_one_of_the_many_is_shown_what_concerns_few_at_once(room: Room) -> None:
     room.come(99, CROWD)
     (both,) = room.come(1, CROWD, HERE)
     room.say(CROWD, b"crowd,")
-    room.delivery._settled(CROWD)
+    room.delivery._audiences.settled(CROWD)
     room.say(HERE, b"here")
     room.delivery.showing.step()
     assert (bytes(both.written), both.writes) == (b"crowd,here", 1)
@@ -235,7 +236,7 @@ def test_who_is_written_to_anyway_stands_there_once(room: Room) -> None:
     few = room.come(SLICE, HERE)
     for _ in range(50):
         room.say(HERE, b"1")
-        room.delivery._settled(HERE)
+        room.delivery._audiences.settled(HERE)
     assert room.delivery.showing.waiting == SLICE
     room.steps()
     assert written(few) == [b"1" * 50] * SLICE
@@ -251,7 +252,7 @@ def test_what_waits_to_be_written_at_once_is_bounded_too(room: Room) -> None:
     for number in range(20):
         few = room.come(1, channel_id(10 + number))
         room.say(channel_id(10 + number), b"x" * 100)
-        room.delivery._settled(channel_id(10 + number))
+        room.delivery._audiences.settled(channel_id(10 + number))
         crowded.append(showing.is_crowded)
         assert few
     assert crowded == [False] * 10 + [True] * 10
@@ -263,8 +264,8 @@ def test_who_has_too_much_pending_lags_and_is_caught_up(room: Room) -> None:
     (slow,) = room.come(1, HERE)
     for text in (b"x" * 600, b"y" * 600, b"z" * 600):
         room.say(HERE, text)
-        room.delivery._ring.add(HERE, room.heads[HERE], text)
-        room.delivery._settled(HERE)
+        room.ring.add(HERE, room.heads[HERE], text)
+        room.delivery._audiences.settled(HERE)
     room.steps()
     assert bytes(slow.written) == b"x" * 600 + b"y" * 600
     while room.delivery.catch_up():
