@@ -28,6 +28,7 @@ from services.eventlog import consumers, producers
 from services.eventlog.errors import LogLost
 from services.eventlog.probe import Probe
 from services.eventlog.reader import TopicReader
+from services.runtime.beat import until_beat
 
 log = structlog.get_logger()
 
@@ -141,7 +142,7 @@ class Gossip:
                 finally:
                     self._telling = False
                 self._told.set()
-                await asyncio.sleep(TELL_SECONDS)
+                await asyncio.sleep(until_beat(TELL_SECONDS, time.monotonic()))
 
     async def _send(
         self,

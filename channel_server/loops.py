@@ -14,6 +14,7 @@ from services.eventlog.directory import DirectoryTail
 from services.eventlog.errors import LogLost, Overtaken
 from services.eventlog.records import LogRecord
 from services.eventlog.replay import Replay
+from services.runtime.beat import until_beat
 from services.runtime.news import News
 from services.runtime.process import Fatal
 
@@ -26,6 +27,9 @@ back, and should not have to wait for a step at every one."""
 
 TICK_SECONDS = 0.05
 SILENCE_SECONDS = 10.0
+
+QUIET_MS = 1_000
+"""A tail without records gives its turn back after this long; that it is current is looked at with every tick."""
 
 PROOF_SECONDS = 0.01
 """Proofs of being current are looked at so often at most: they are good for seconds, and looking costs as much as a message."""
@@ -60,7 +64,7 @@ class Loops:
         cannot count with."""
         try:
             while True:
-                fetched = await self._replay.batch(250)
+                fetched = await self._replay.batch(QUIET_MS)
                 if time.monotonic() - self._proved >= PROOF_SECONDS:
                     self._prove()
                 for place, batch in enumerate(bounded(fetched)):
@@ -87,7 +91,7 @@ class Loops:
         """Raises LogLost."""
         try:
             while True:
-                self._node.directory_records(await self._directory.batch())
+                self._node.directory_records(await self._directory.batch(QUIET_MS))
                 self._prove()
                 if self._node.has_laggards:
                     self.wake()
@@ -102,7 +106,7 @@ class Loops:
             self._show_some()
             if self._node.has_laggards:
                 self.wake()
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(until_beat(TICK_SECONDS, time.monotonic()))
 
     async def show(self) -> None:
         """What is left over by the others, when it is its turn."""

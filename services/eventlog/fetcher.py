@@ -21,6 +21,7 @@ from services.eventlog import metrics
 from services.eventlog.batches import RawRecord, next_offset, records_of
 from services.eventlog.brokers import Brokers
 from services.eventlog.wire import Fetch, FetchAnswer
+from services.runtime.beat import until_beat
 from services.runtime.news import News
 
 log = structlog.get_logger()
@@ -183,7 +184,7 @@ class Fetcher:
                         tasks.create_task(
                             self._poll(broker, turn), name=f"poll {self._topic} {broker} {turn}"
                         )
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(until_beat(_LOOK_S, time.monotonic()))
                 now = time.monotonic()
                 slow = any(now - asked > _SLOW_S for asked in self._asked.values())
                 leaderless = [p for p in self.places if self._brokers.leader(p) is None]
@@ -203,11 +204,17 @@ class Fetcher:
                 await self._wanted.wait()
                 continue
             now = time.monotonic()
-            wait_ms = _AMID_MS if now < self._busy_until and self._is_full(broker) else IDLE_ANSWER_MS
+            wait_ms = self._patience(broker, now)
             if now > measure_at:
                 wait_ms, measure_at = 0, now + _MEASURED_S
             if not await self._ask(broker, 0, places, wait_ms):
                 await asyncio.sleep(_AGAIN_S)
+
+    def _patience(self, broker: int, now: float) -> int:
+        """How long the broker may wait for news before it says that there is none, milliseconds."""
+        if now < self._busy_until:
+            return _AMID_MS if self._is_full(broker) else IDLE_ANSWER_MS
+        return round(1000 * until_beat(IDLE_ANSWER_MS / 1000, now))
 
     async def _poll(self, broker: int, turn: int) -> None:
         """While there is news from afar: ask at once what there is, when it is this connection's turn."""
