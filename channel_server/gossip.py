@@ -142,7 +142,7 @@ class Gossip:
                 finally:
                     self._telling = False
                 self._told.set()
-                await asyncio.sleep(until_beat(TELL_SECONDS, time.monotonic()))
+                await asyncio.sleep(until_beat(TELL_SECONDS, clock.monotonic()))
 
     async def _send(
         self,

@@ -22,7 +22,7 @@ NOT_OPEN: Final = -1
 
 
 class Laggards:
-    """Those who lag, in channels or in their notices, and are to be brought further. True while there are any."""
+    """Those who lag, in channels or in their notices, and can be brought further now. True while there are any."""
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from services.runtime.news import News
 log = structlog.get_logger()
 
 IDLE_ANSWER_MS: Final = 250
-"""How long a broker waits before it says that there is nothing new: proofs of being current are renewed this often."""
+"""How long a broker waits before it says that there is nothing new: proofs of being current are renewed about this often."""
 
 _AMID_MS: Final = 20
 """The same while a reader catches up, and enough of some partitions waits for it."""
@@ -214,6 +214,9 @@ class Fetcher:
         """How long the broker may wait for news before it says that there is none, milliseconds."""
         if now < self._busy_until:
             return _AMID_MS if self._is_full(broker) else IDLE_ANSWER_MS
+        if self._round_trips[broker] >= FAR_S:
+            # Its answers are late for every beat: waiting for the one after that would make proofs older still.
+            return IDLE_ANSWER_MS
         return round(1000 * until_beat(IDLE_ANSWER_MS / 1000, now))
 
     async def _poll(self, broker: int, turn: int) -> None:

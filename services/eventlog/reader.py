@@ -72,6 +72,7 @@ class TopicReader:
             await self._brokers.close()
             raise
         self._fetching = asyncio.create_task(self._fetcher.run(), name=f"fetch {self._topic}")
+        self._fetching.add_done_callback(lambda _: self._fetcher.news.set())
         return self
 
     async def __aexit__(

@@ -49,10 +49,39 @@ def last_shown(clients: list[Client], hall: str, last: dict[Person, int]) -> dic
     return shown
 
 
-async def leaving(node: Node) -> int:
-    lines = (await node.get("/metrics")).text.splitlines()
-    (found,) = [line for line in lines if line.startswith("lockstep_node_leaving_connections ")]
-    return int(float(found.split()[1]))
+class Talk:
+    """Somebody says one thing after another until told to stop; `head`: the number of the last that was acknowledged."""
+
+    def __init__(self, client: Client, hall: str, head: int) -> None:
+        self.head = head
+        self._client = client
+        self._hall = hall
+        self._said = 0
+        self._enough = False
+        self._talking = asyncio.create_task(self._talk())
+
+    async def _talk(self) -> None:
+        while not self._enough:
+            answer = await self._client.say(self._hall, f"message {self._said}")
+            assert answer["type"] == "ack", answer
+            assert answer["seq"] == self.head + 1
+            self.head += 1
+            self._said += 1
+
+    async def goes_on(self) -> None:
+        """Wait until a few more were said."""
+        enough = self.head + 3
+        await until(lambda: self._talking.done() or self.head >= enough, what="talk", every=0.005)
+
+    async def stop(self) -> int:
+        self._enough = True
+        await self._talking
+        return self.head
+
+
+async def gauges(node: Node) -> dict[str, float]:
+    lines = [line.split() for line in (await node.get("/metrics")).text.splitlines() if line[0] != "#"]
+    return {line[0]: float(line[1]) for line in lines if "{" not in line[0]}
 
 
 async def test_they_come_and_go_and_are_killed_with_their_node_while_others_talk(cell: Cell) -> None:
@@ -62,22 +91,19 @@ async def test_they_come_and_go_and_are_killed_with_their_node_while_others_talk
     hall = await cell.channel(ann, bob, *crowd)
     last = dict.fromkeys(crowd, 0)
     head = 0
-    for killed in (False, False, True, False):
+    for killed in (False, True, False):
         anns, bobs = await cell.connect(node, ann, {hall: head}), await cell.connect(node, bob, {hall: head})
+        begun, talk = head, Talk(anns, hall, head)
         clients = await all_in(cell, node, crowd, hall, last)
-        begun = head
-        for number in range(20):
-            head = (await anns.say(hall, f"message {number}"))["seq"]
-            if number == 10:
-                # All at once, while there is more to say; half of them come back while the others are still leaving.
-                last = last_shown(clients, hall, last)
-                cut_off(clients)
-                clients = await all_in(cell, node, crowd[::2], hall, last)
-        await bobs.shown(hall, head)
+        assert talk.head > begun, "nothing was said while they came"
+        await talk.goes_on()
+        last = last_shown(clients, hall, last)
+        cut_off(clients)
+        came, clients = talk.head, await all_in(cell, node, crowd[::2], hall, last)
+        assert talk.head > came, "nothing was said while they left, and some came back"
+        head = await talk.stop()
+        await asyncio.gather(*(client.shown(hall, head) for client in (*clients, bobs)))
         assert dense(bobs.seqs(hall), after=begun)
-        assert head == begun + 20
-        for client in clients:
-            await client.shown(hall, head)
         last |= last_shown(clients, hall, last)
         cut_off(clients)
         if killed:
@@ -85,11 +111,9 @@ async def test_they_come_and_go_and_are_killed_with_their_node_while_others_talk
             await node.process.start()
         else:
 
-            async def nobody_leaves() -> bool:
-                return await leaving(node) == 0
+            async def two_are_left() -> bool:
+                now = await gauges(node)
+                return (now["lockstep_node_sessions"], now["lockstep_node_leaving_connections"]) == (2, 0)
 
-            await until(nobody_leaves, what="everybody has left")
-            await bobs.say(hall, "nobody else is here")
-            head += 1
-            await anns.shown(hall, head)
+            await until(two_are_left, what="all of them have left")
         await asyncio.gather(anns.close(), bobs.close())

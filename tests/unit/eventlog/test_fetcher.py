@@ -13,7 +13,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from services.eventlog.brokers import Brokers
-from services.eventlog.fetcher import IDLE_ANSWER_MS, Fetcher, Place
+from services.eventlog.fetcher import FAR_S, IDLE_ANSWER_MS, Fetcher, Place
 from services.eventlog.wire import Fetch, FetchAnswer, Fetched
 
 ENDS = (0, 3, 8, 9, 13)
@@ -130,3 +130,51 @@ async def test_a_reader_that_catches_up_does_not_wait_for_a_partition_that_has_n
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+class QuietBroker(OneBroker):
+    """Has nothing, and says so after a round trip, however long it may wait; `quiet`: (when it was asked, how many milliseconds it may)."""
+
+    def __init__(self, round_trip: float) -> None:
+        super().__init__()
+        self.round_trip = round_trip
+        self.quiet: list[tuple[float, int]] = []
+
+    async def exchange(self, _: int, request: Fetch, __: int) -> FetchAnswer:
+        self.quiet.append((time.monotonic(), struct.unpack_from(">ii", request.body)[1]))
+        self.asked.set()
+        await asyncio.sleep(self.round_trip)
+        return FetchAnswer(0, [])
+
+
+async def idle_waits(round_trip: float) -> list[tuple[float, int]]:
+    """How long such a broker may wait when there is no news: after the first request, which measures the round trip."""
+    broker: Any = QuietBroker(round_trip)
+    place = Place(0, 0)
+    place.found_same(0, time.monotonic())
+    made = Fetcher(broker, "events", [place], committed_only=False)
+    running = asyncio.create_task(made.run())
+    try:
+        async with asyncio.timeout(20):
+            while len(broker.quiet) < 12:
+                broker.asked.clear()
+                await broker.asked.wait()
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert broker.quiet[0][1] == 0
+    return [(asked, wait_ms) for asked, wait_ms in broker.quiet[1:] if wait_ms]
+
+
+async def test_near_brokers_without_news_answer_all_at_the_same_moments() -> None:
+    period = IDLE_ANSWER_MS / 1000
+    for asked, wait_ms in await idle_waits(0.01):
+        answers = (asked + wait_ms / 1000) / period
+        # The clock was read a little before the request was made, however busy the machine was in between.
+        assert answers - round(answers) > -0.01
+        assert wait_ms <= 1.1 * IDLE_ANSWER_MS + 1
+
+
+async def test_a_distant_broker_is_not_kept_for_the_beat_after_the_one_that_its_answers_miss() -> None:
+    assert {wait_ms for _, wait_ms in await idle_waits(1.5 * FAR_S)} == {IDLE_ANSWER_MS}

@@ -19,8 +19,14 @@ def test_it_ends_at_a_multiple_of_the_period(period: float, now: float) -> None:
 
 
 @given(PERIODS, TIMES)
-def test_it_is_about_a_period(period: float, now: float) -> None:
-    assert 0.499 * period <= until_beat(period, now) <= 1.501 * period
+def test_it_is_neither_at_once_nor_much_longer_than_a_period(period: float, now: float) -> None:
+    assert 0.099 * period <= until_beat(period, now) <= 1.101 * period
+
+
+@given(st.sampled_from([0.2, 0.25]), TIMES)
+def test_whoever_has_a_longer_period_wakes_with_a_beat_of_the_shorter_one(period: float, now: float) -> None:
+    woken = now + until_beat(period, now)
+    assert (woken / 0.05) == pytest.approx(round(woken / 0.05), abs=1e-3)
 
 
 def test_a_timer_that_fires_early_does_not_fire_twice() -> None:
