@@ -57,7 +57,7 @@ async def woken_per_second(node: Node, seconds: float) -> float:
 
 async def test_a_node_that_nobody_speaks_to_wakes_for_several_things_at_once(cell: Cell) -> None:
     (node,) = await cell.nodes("node-idle")
-    await asyncio.sleep(2.0)  # for a second after news, nobody waits for the beat
+    # Not in the first of them: for a second after news nobody waits for the beat.
     least = min([await woken_per_second(node, 2.0) for _ in range(3)])
     # Twenty ticks, sixteen answers of brokers (four readers, four times a second), and some in between when timers are a
     # millisecond apart: about 49. With a timer for each of them it was 63 to 80.

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.eventlog.brokers import Brokers
 from services.eventlog.fetcher import FAR_S, IDLE_ANSWER_MS, Fetcher, Place
@@ -132,49 +134,30 @@ async def test_a_reader_that_catches_up_does_not_wait_for_a_partition_that_has_n
             await running
 
 
-class QuietBroker(OneBroker):
-    """Has nothing, and says so after a round trip, however long it may wait; `quiet`: (when it was asked, how many milliseconds it may)."""
-
-    def __init__(self, round_trip: float) -> None:
-        super().__init__()
-        self.round_trip = round_trip
-        self.quiet: list[tuple[float, int]] = []
-
-    async def exchange(self, _: int, request: Fetch, __: int) -> FetchAnswer:
-        self.quiet.append((time.monotonic(), struct.unpack_from(">ii", request.body)[1]))
-        self.asked.set()
-        await asyncio.sleep(self.round_trip)
-        return FetchAnswer(0, [])
+def patience(now: float, *, round_trip: float, busy: bool = False) -> int:
+    """How long a broker at this distance may wait when it is asked at `now`."""
+    broker: Any = OneBroker()
+    made = Fetcher(broker, "events", [Place(0, 0)], committed_only=False)
+    made._round_trips[1] = round_trip
+    made._busy_until = now + 0.5 if busy else now - 0.5
+    return made._patience(1, now)
 
 
-async def idle_waits(round_trip: float) -> list[tuple[float, int]]:
-    """How long such a broker may wait when there is no news: after the first request, which measures the round trip."""
-    broker: Any = QuietBroker(round_trip)
-    place = Place(0, 0)
-    place.found_same(0, time.monotonic())
-    made = Fetcher(broker, "events", [place], committed_only=False)
-    running = asyncio.create_task(made.run())
-    try:
-        async with asyncio.timeout(20):
-            while len(broker.quiet) < 12:
-                broker.asked.clear()
-                await broker.asked.wait()
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-    assert broker.quiet[0][1] == 0
-    return [(asked, wait_ms) for asked, wait_ms in broker.quiet[1:] if wait_ms]
+TIMES = st.floats(min_value=10.0, max_value=1e7)
+PERIOD_S = IDLE_ANSWER_MS / 1000
 
 
-async def test_near_brokers_without_news_answer_all_at_the_same_moments() -> None:
-    period = IDLE_ANSWER_MS / 1000
-    for asked, wait_ms in await idle_waits(0.01):
-        answers = (asked + wait_ms / 1000) / period
-        # The clock was read a little before the request was made, however busy the machine was in between.
-        assert answers - round(answers) > -0.01
-        assert wait_ms <= 1.1 * IDLE_ANSWER_MS + 1
+@given(TIMES)
+def test_near_brokers_without_news_answer_all_at_the_same_moments(now: float) -> None:
+    turns = (now + patience(now, round_trip=FAR_S / 2) / 1000) / PERIOD_S
+    assert turns == pytest.approx(round(turns), abs=0.01)
 
 
-async def test_a_distant_broker_is_not_kept_for_the_beat_after_the_one_that_its_answers_miss() -> None:
-    assert {wait_ms for _, wait_ms in await idle_waits(1.5 * FAR_S)} == {IDLE_ANSWER_MS}
+@given(TIMES)
+def test_a_distant_broker_is_not_kept_for_the_beat_after_the_one_that_its_answers_miss(now: float) -> None:
+    assert patience(now, round_trip=FAR_S) == IDLE_ANSWER_MS
+
+
+@given(TIMES)
+def test_while_there_is_news_no_beat_brings_an_answer_without_any(now: float) -> None:
+    assert patience(now, round_trip=0.001, busy=True) == IDLE_ANSWER_MS
