@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-import structlog
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import (
     KafkaConnectionError,
-    KafkaError,
     NodeNotReadyError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -23,13 +21,11 @@ from aiokafka.errors import (
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
+from services.eventlog.closing import close
 from services.eventlog.connection import Connection
 from services.eventlog.pipeline import Producer
 from services.eventlog.wire import Request
 
-log = structlog.get_logger()
-
-_CLOSE_S: Final = 2.0
 _METADATA_TIMEOUT_MS: Final = 1_000
 """A broker that is stopped answers nothing: soon the next one is asked."""
 
@@ -78,16 +74,13 @@ class Brokers:
         self._client = self._metadata = None
         for connection in list(self._connections.values()):
             connection.close("not needed any more")
+        await close(self._closed(clients), self._topic)
+
+    async def _closed(self, clients: Iterable[AIOKafkaClient]) -> None:
         if self._starting_over is not None:
             self._starting_over.cancel()
             await asyncio.wait([self._starting_over])
-        for client in clients:
-            try:
-                # A connection whose peer does not read may never close by itself.
-                async with asyncio.timeout(_CLOSE_S):
-                    await client.close()
-            except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("connections were left behind", topic=self._topic, error=repr(error))
+        await asyncio.gather(*(client.close() for client in clients))
 
     def leader(self, partition: int) -> int | None:
         """The broker that leads the partition, as far as is known."""

@@ -9,6 +9,8 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer
 
+from services.eventlog.closing import close
+
 REQUEST_TIMEOUT_MS: Final = 5_000
 
 _ANSWER_MS: Final = 250
@@ -43,14 +45,15 @@ async def start(consumer: AIOKafkaConsumer) -> None:
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
     """Disconnect."""
+    await close(_stop(consumer), "a consumer")
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
     try:
         await consumer.stop()
     except asyncio.CancelledError:
-        # It also lets out the cancellation of its own tasks (one that has not run yet, or waits to try again),
-        # and then leaves its connections open. Only ours is ours.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
+        # It lets out the cancellation of its own tasks (one that has not run yet, or waits to try again), and then leaves
+        # its connections open.
         await consumer._client.close()
 
 

@@ -6,16 +6,13 @@ import asyncio
 from itertools import chain
 from typing import Any, Final
 
-import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
-log = structlog.get_logger()
+from services.eventlog.closing import close
 
 MAX_BATCH_BYTES: Final = 512 * 1024
 """The largest batch handed to a producer: half of what topics take (`topics.MAX_MESSAGE_BYTES`)."""
 
-_ABANDON_S: Final = 2.0
 _ASK_S: Final = 0.02
 
 
@@ -39,20 +36,19 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     sender = producer._sender.sender_task
     if sender is not None:
         sender.cancel()
-    try:
-        # A connection whose peer does not read may never close by itself.
-        async with asyncio.timeout(_ABANDON_S):
-            await producer.client.close()
-            while sender is not None and not sender.done():
-                # Its last requests have failed now and wait for a metadata update before they would be repeated,
-                # which nobody makes any more.
-                update = producer.client._md_update_fut
-                if update is not None and not update.done():
-                    update.set_result(False)
-                await asyncio.wait([sender], timeout=_ASK_S)
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("a producer was left behind", error=repr(error))
+    await close(_cut(producer, sender), "a producer")
     _retrieve(producer)
+
+
+async def _cut(producer: AIOKafkaProducer, sender: asyncio.Task[None] | None) -> None:
+    await producer.client.close()
+    while sender is not None and not sender.done():
+        # Its last requests have failed now and wait for a metadata update before they would be repeated, which nobody
+        # makes any more.
+        update = producer.client._md_update_fut
+        if update is not None and not update.done():
+            update.set_result(False)
+        await asyncio.wait([sender], timeout=_ASK_S)
 
 
 def _retrieve(producer: AIOKafkaProducer) -> None:

@@ -12,6 +12,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
 
 from services.contract.generation import Generation
+from services.eventlog.closing import close
 from services.eventlog.consumers import REQUEST_TIMEOUT_MS
 
 log = structlog.get_logger()
@@ -140,7 +141,7 @@ async def admin_client(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.start()
         yield admin
     finally:
-        await admin.close()
+        await close(admin.close(), "an admin client")
 
 
 def _topic(name: str, partitions: int, replication: int, configs: dict[str, str]) -> NewTopic:
