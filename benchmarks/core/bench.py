@@ -49,7 +49,9 @@ class Bench:
     async def kafka(self) -> Kafka:
         """The broker that all benchmarks of a run share; each makes epochs or topics of its own."""
         if self._kafka is None:
-            self._kafka = await self._owned.enter_async_context(kafka_broker(self.folder / "kafka"))
+            self._kafka = await self._owned.enter_async_context(
+                kafka_broker(self.folder / "kafka", lasting=True)
+            )
             await self._warm_up(self._kafka)
         return self._kafka
 

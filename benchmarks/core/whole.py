@@ -10,6 +10,7 @@ from benchmarks.core.bench import GENEROUS, Bench
 from services.contract.ids import new_entity_id
 from services.eventlog.epoch import current_generation
 from tests.stack.lockstep import Stack, lockstep_stack
+from tests.stack.servers import kafka_broker
 
 ENVIRONMENT = {
     **{f"LOCKSTEP_{name.upper()}": value for name, value in GENEROUS.items()},
@@ -21,7 +22,11 @@ ENVIRONMENT = {
 @contextlib.asynccontextmanager
 async def whole(bench: Bench, *services: str) -> AsyncIterator[Stack]:
     """Broker, database and these processes of the product, in a folder of the run's own."""
-    async with lockstep_stack(bench.new_folder("stack"), services=services, environment=ENVIRONMENT) as stack:
+    folder = bench.new_folder("stack")
+    async with (
+        kafka_broker(folder / "kafka", lasting=True) as kafka,
+        lockstep_stack(folder, kafka=kafka, services=services, environment=ENVIRONMENT) as stack,
+    ):
         yield stack
 
 

@@ -25,7 +25,7 @@ class KafkaServer:
 
     Clients connect to `port`. With a proxy between, `advertised` is the proxy's port, to which clients are sent, and
     `inner_port` is where brokers talk to each other past the proxy. `voters`: id -> controller port of every broker
-    of its cluster, empty when it is alone.
+    of its cluster, empty when it is alone. `jvm`: more options for its Java machine.
     """
 
     toolchain: Toolchain
@@ -36,6 +36,7 @@ class KafkaServer:
     inner_port: int | None = None
     node_id: int = 1
     voters: Mapping[int, int] = field(default_factory=dict)
+    jvm: tuple[str, ...] = ()
 
     @property
     def bootstrap(self) -> str:
@@ -75,7 +76,7 @@ class KafkaServer:
         return self.toolchain.command(
             "kafka.Kafka",
             str(self._properties),
-            jvm=(*KAFKA_JVM, self._log4j, f"-XX:ErrorFile={self.folder}/jvm-%p.log"),
+            jvm=(*KAFKA_JVM, *self.jvm, self._log4j, f"-XX:ErrorFile={self.folder}/jvm-%p.log"),
         )
 
     async def ready(self) -> bool:

@@ -13,7 +13,7 @@ from tests.faults.load import LONG_SHARE, Load
 from tests.faults.outcome import Outcome
 from tests.stack.crowd import crowd
 from tests.stack.lockstep import Stack, lockstep_stack
-from tests.stack.servers import Cluster, kafka_cluster
+from tests.stack.servers import Cluster, Kafka, kafka_broker, kafka_cluster
 
 T = TypeVar("T")
 
@@ -72,11 +72,17 @@ class Lab:
 
     async def stack(self, **options: Any) -> Stack:
         """A running stack of two nodes; options as of `tests.stack.lockstep.lockstep_stack`."""
+        if "kafka" not in options:
+            options["kafka"] = await self.broker()
         return await self.own(lockstep_stack(self.place("stack"), **options))
+
+    async def broker(self, folder: Path | None = None, **options: Any) -> Kafka:
+        """One broker; options as of `tests.stack.servers.kafka_broker`."""
+        return await self.own(kafka_broker(folder or self.place("kafka"), lasting=not self.brief, **options))
 
     async def cluster(self, *, proxied: bool = False) -> Cluster:
         """Three brokers."""
-        return await self.own(kafka_cluster(self.place("cluster"), proxied=proxied))
+        return await self.own(kafka_cluster(self.place("cluster"), proxied=proxied, lasting=not self.brief))
 
     @contextlib.asynccontextmanager
     async def load(

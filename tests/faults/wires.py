@@ -19,7 +19,6 @@ from tests.faults.outcome import Outcome
 from tests.faults.told import Spell, spell
 from tests.stack.lockstep import Stack
 from tests.stack.proxy import Proxy, proxy
-from tests.stack.servers import kafka_broker
 
 _KAFKA_USERS: Final = tuple(service.name for service in SERVICES if service.name != "web_app")
 _DATABASE_USERS: Final = tuple(service.name for service in SERVICES if service.database)
@@ -103,7 +102,7 @@ async def wired_stack(lab: Lab, environment: Mapping[str, str] | None = None) ->
     """A running stack of one broker and two nodes, every connection of which goes over a wire of its own."""
     port = free_ports(1)[0]
     junction = await lab.own(_junction(port, _KAFKA_USERS))
-    kafka = await lab.own(kafka_broker(lab.place("kafka"), advertised=junction.port, port=port))
+    kafka = await lab.broker(advertised=junction.port, port=port)
     clients, internal, database = dict[str, Proxy](), dict[str, Proxy](), dict[str, Proxy]()
 
     async def connect(stack: Stack) -> None:

@@ -25,6 +25,10 @@ from tests.stack.waiting import PATIENCE_S
 
 _numbers = itertools.count(1)
 
+_BRIEF = ("-XX:TieredStopAtLevel=1",)
+"""For a broker that lives for a minute: Java's second compiler takes more than it gives in so short a time, nearly half of all
+that a broker costs."""
+
 
 def broker_tools() -> Toolchain:
     """Java and Kafka, fetched if need be; the same ones that `make up` uses."""
@@ -41,14 +45,23 @@ class Kafka:
 
 @contextlib.asynccontextmanager
 async def kafka_broker(
-    folder: Path, advertised: int | None = None, port: int | None = None
+    folder: Path, advertised: int | None = None, port: int | None = None, *, lasting: bool = False
 ) -> AsyncIterator[Kafka]:
-    """A broker of its own, ready; killed at the end. `advertised`: the port of a proxy in front of it."""
+    """A broker of its own, ready; killed at the end. `advertised`: the port of a proxy in front of it. `lasting`: it is for
+    longer than a test, or is measured, and Java does for it all that it can."""
     chain = await asyncio.to_thread(broker_tools)
     client_port, controller_port = (port or free_ports(1)[0]), free_ports(1)[0]
     folder.mkdir(parents=True, exist_ok=True)
     inner_port = None if advertised is None else free_ports(1)[0]
-    server = KafkaServer(chain, folder, client_port, controller_port, advertised, inner_port)
+    server = KafkaServer(
+        chain,
+        folder,
+        client_port,
+        controller_port,
+        advertised,
+        inner_port,
+        jvm=() if lasting else _BRIEF,
+    )
     await asyncio.to_thread(server.prepare)
     process = Process("kafka", server.command(), folder / "kafka.log", ready=server.ready)
     try:
@@ -77,10 +90,12 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def kafka_cluster(folder: Path, *, proxied: bool = False) -> AsyncIterator[Cluster]:
+async def kafka_cluster(
+    folder: Path, *, proxied: bool = False, lasting: bool = False
+) -> AsyncIterator[Cluster]:
     """Three brokers, ready; killed at the end. Topics need LOCKSTEP_REPLICATION=3.
 
-    `proxied`: clients reach each of them through a proxy; brokers talk to each other past it.
+    `proxied`: clients reach each of them through a proxy; brokers talk to each other past it. `lasting`: as `kafka_broker`.
     """
     chain = await asyncio.to_thread(broker_tools)
     ids = (1, 2, 3)
@@ -105,6 +120,7 @@ async def kafka_cluster(folder: Path, *, proxied: bool = False) -> AsyncIterator
                 inner_port=inner,
                 node_id=id,
                 voters=voters,
+                jvm=() if lasting else _BRIEF,
             )
             await asyncio.to_thread(server.prepare)
             process = Process(f"kafka-{id}", server.command(), own / "kafka.log", ready=server.ready)

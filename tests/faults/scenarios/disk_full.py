@@ -16,7 +16,7 @@ from tests.faults.load import Load
 from tests.faults.outcome import Outcome
 from tests.stack.lockstep import Stack
 from tests.stack.process import Process
-from tests.stack.servers import kafka_broker, postgres_server
+from tests.stack.servers import postgres_server
 from tests.stack.waiting import until
 
 _FULL_S = 15.0
@@ -115,7 +115,7 @@ async def _refused_clearly(stack: Stack, load: Load, refused: str) -> None:
 )
 async def disk_full_kafka(lab: Lab) -> Outcome:
     disk = await lab.own(small_disk(lab.place("disk"), 96))
-    kafka = await lab.own(kafka_broker(_folder(disk, "kafka")))
+    kafka = await lab.broker(_folder(disk, "kafka"))
     stack = await lab.stack(kafka=kafka)
     outcome = Outcome("Kafka's disk filled under load, freed after it was full for 15 s")
     async with lab.load(stack, people=10, channels=3, pause=(0.0, 0.02)) as load:

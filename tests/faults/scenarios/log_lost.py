@@ -27,7 +27,6 @@ from tests.faults.outcome import Outcome
 from tests.stack.crowd import Crowd, crowd
 from tests.stack.lockstep import Stack
 from tests.stack.rawlog import Entry, ends, positions, wall_ms, whole_log
-from tests.stack.servers import kafka_broker
 from tests.stack.waiting import until
 from verify.judge import Verdict
 
@@ -120,7 +119,7 @@ async def _delete_epochs(stack: Stack, epochs: Iterable[int]) -> None:
 async def log_wiped(lab: Lab) -> Outcome:
     """Everything was stored when it happened; what people say meanwhile goes into the next epoch."""
     folder = lab.place("kafka")
-    kafka = await lab.own(kafka_broker(folder))
+    kafka = await lab.broker(folder)
     stack = await lab.stack(kafka=kafka, environment=_QUICK)
     outcome = Outcome("")
     killed = lab.times(6, 1)
@@ -165,7 +164,7 @@ async def log_wiped(lab: Lab) -> Outcome:
 )
 async def log_rewritten(lab: Lab) -> Outcome:
     folder = lab.place("kafka")
-    kafka = await lab.own(kafka_broker(folder))
+    kafka = await lab.broker(folder)
     stack = await lab.stack(kafka=kafka, environment=_QUICK)
     outcome = Outcome("twice: records cut off and replaced by others, all processes refuse, next epoch")
     cell = _Cell(lab, stack, folder)

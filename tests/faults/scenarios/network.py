@@ -18,7 +18,6 @@ from tests.faults.outcome import Outcome, milliseconds, percentile
 from tests.faults.swarm import Viewer
 from tests.faults.told import Spell, recorded, spell, told
 from tests.faults.wires import FAULTS, Wires, break_and_mend, wired_stack
-from tests.stack.servers import kafka_broker
 from tests.stack.waiting import until
 from tests.system.eventlog.stalling import produce_staller
 
@@ -161,7 +160,7 @@ async def network_produce(lab: Lab) -> Outcome:
     has been replaced meanwhile, the fold gives it no number."""
     port, advertised = free_ports(2)
     staller = await lab.own(produce_staller(port, advertised))
-    kafka = await lab.own(kafka_broker(lab.place("kafka"), advertised=advertised, port=port))
+    kafka = await lab.broker(advertised=advertised, port=port)
     stack = await lab.stack(kafka=kafka)
     outcome = Outcome("")
     spells: list[Spell] = []
