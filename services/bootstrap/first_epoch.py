@@ -26,7 +26,8 @@ from services.bootstrap.settings import BootstrapSettings
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
 from services.database import locks
-from services.database.engine import connect, is_unavailable
+from services.database.connection import connect
+from services.database.engine import is_unavailable
 from services.database.migrate import migrate
 from services.eventlog.comparison import compare_until_answered
 from services.eventlog.epoch import create_generation, current_generation, generations, is_unused

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from services.checkpointer import metrics
 from services.checkpointer.settings import CheckpointerSettings
 from services.contract.generation import Generation
-from services.database.engine import connect, is_unavailable
+from services.database.connection import connect, is_unavailable
 from services.eventlog.probe import Probe
 from services.eventlog.retention import deletable_below, delete_below
 from services.eventlog.sequencer import Checkpoint

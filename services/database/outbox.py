@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Final
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -20,9 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from services.contract.ids import uuid7
 from services.contract.notices import Notice, encode_notice, notices_channel
 from services.database.tables import OutboxRow
-
-NOTIFY_CHANNEL: Final = "outbox"
-"""What the relay listens on. Several notifications of one transaction arrive as one."""
+from services.database.wake import NOTIFY_CHANNEL
 
 
 async def enqueue_directory(session: AsyncSession | AsyncConnection, keys: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import asyncpg
 
 from services.contract.ids import uuid7
 from services.contract.notices import MAX_ADDRESSED, MentionMade, encode_notice, notices_channel
-from services.database.outbox import NOTIFY_CHANNEL
+from services.database.wake import NOTIFY_CHANNEL
 from services.persister.fold import Projection
 
 _MEMBERS: Final = """

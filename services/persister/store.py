@@ -10,7 +10,7 @@ import asyncpg
 
 from services.contract.generation import Generation
 from services.database.epochs import WrongEpoch, check_epoch
-from services.database.outbox import NOTIFY_CHANNEL
+from services.database.wake import NOTIFY_CHANNEL
 from services.eventlog.sequencer import Accepted, LastRecord, Sequencer
 from services.persister.audit import audit_deletions
 from services.persister.copying import copy_rows

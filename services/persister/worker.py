@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
-from services.database.engine import connected, end_silent, is_unavailable
+from services.database.connection import connected, end_silent, is_unavailable
 from services.database.epochs import WrongEpoch
 from services.eventlog.condemning import report_lost, watch_epoch
 from services.eventlog.epoch import await_generation, must_be_trusted

@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from services.database.outbox import NOTIFY_CHANNEL
+from services.database.wake import NOTIFY_CHANNEL
 from services.relay import metrics
 
 log = structlog.get_logger()

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.contract.directory import DirectoryRecord
 from services.contract.generation import Generation
 from services.database import locks
+from services.database.connection import connected
 from services.database.directory_state import current_records
-from services.database.engine import connected, create_engine
+from services.database.engine import create_engine
 from services.database.epochs import WrongEpoch, check_epoch
 from services.database.tables import GenerationRow, OutboxRow
 from services.eventlog.directory import DirectoryWriter

@@ -15,7 +15,7 @@ from services.contract.generation import Generation
 from services.contract.ids import born_ms, new_event_id
 from services.contract.mentions import encode_mentions
 from services.database import locks
-from services.database.engine import connected
+from services.database.connection import connected
 from services.database.epochs import check_epoch
 from services.eventlog.appender import Appender
 from services.eventlog.errors import AppendFailed, Overloaded

@@ -11,7 +11,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from services.contract.generation import Generation
-from services.database.engine import connected, is_unavailable
+from services.database.connection import connected, is_unavailable
 from services.database.epochs import WrongEpoch, check_epoch
 from services.eventlog.comparison import compare, must_exist
 from services.eventlog.epoch import current_generation

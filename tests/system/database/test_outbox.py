@@ -21,8 +21,9 @@ from services.contract.directory import (
 )
 from services.contract.ids import uuid7
 from services.database.directory_state import REVOCATION_MS, all_records, current_records
-from services.database.outbox import NOTIFY_CHANNEL, enqueue_directory, enqueue_event
+from services.database.outbox import enqueue_directory, enqueue_event
 from services.database.tables import OutboxRow
+from services.database.wake import NOTIFY_CHANNEL
 from tests.stack.servers import Database
 from tests.stack.waiting import until
 from tests.system.database.example import CHANNEL, GROUP, KEY, OTHER, OWNER, SESSION, WORKSPACE, fill
