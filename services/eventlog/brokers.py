@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
@@ -74,13 +74,11 @@ class Brokers:
         self._client = self._metadata = None
         for connection in list(self._connections.values()):
             connection.close("not needed any more")
-        await close(self._closed(clients), self._topic)
-
-    async def _closed(self, clients: Iterable[AIOKafkaClient]) -> None:
+        closing: list[Coroutine[Any, Any, Any]] = [client.close() for client in clients]
         if self._starting_over is not None:
             self._starting_over.cancel()
-            await asyncio.wait([self._starting_over])
-        await asyncio.gather(*(client.close() for client in clients))
+            closing.append(asyncio.wait([self._starting_over]))
+        await close(_every(closing), self._topic)
 
     def leader(self, partition: int) -> int | None:
         """The broker that leads the partition, as far as is known."""
@@ -192,6 +190,13 @@ class Brokers:
         if answer.error_code:
             raise error()
         return Producer(answer.producer_id, answer.producer_epoch)
+
+
+async def _every(works: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """All of them to their end; then the first error, if there was one."""
+    for ended in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 async def _insist(ask: Callable[[], Awaitable[None]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
+from aiokafka.errors import KafkaError
 
 log = structlog.get_logger()
 
@@ -28,8 +29,18 @@ async def close(work: Coroutine[Any, Any, None], what: str) -> None:
         await asyncio.wait([task], timeout=CLOSE_S)
         raise
     finally:
-        if not task.done():
-            task.cancel()
-            log.warning("connections were left behind", of=what)
-        elif not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("connections were left behind", of=what, error=repr(error))
+        _settle(task, what)
+
+
+def _settle(task: asyncio.Task[None], what: str) -> None:
+    """Raises what is no fault of a connection."""
+    if not task.done():
+        task.cancel()
+        log.warning("connections were left behind", of=what)
+    elif task.cancelled():
+        # By a task of the library's own, whose end it has let out.
+        log.warning("connections were left behind", of=what, error="CancelledError")
+    elif (error := task.exception()) is not None:
+        if not isinstance(error, (KafkaError, OSError, TimeoutError)):
+            raise error
+        log.warning("connections were left behind", of=what, error=repr(error))

@@ -36,8 +36,10 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     sender = producer._sender.sender_task
     if sender is not None:
         sender.cancel()
-    await close(_cut(producer, sender), "a producer")
-    _retrieve(producer)
+    try:
+        await close(_cut(producer, sender), "a producer")
+    finally:
+        _retrieve(producer)
 
 
 async def _cut(producer: AIOKafkaProducer, sender: asyncio.Task[None] | None) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import asyncpg
 import pytest
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from services.database import connection
 from services.database.engine import is_unavailable
 
 
@@ -34,6 +38,7 @@ from services.database.engine import is_unavailable
 )
 def test_the_database_is_away(error: Exception) -> None:
     assert is_unavailable(error)
+    assert connection.is_unavailable(error) or isinstance(error, SQLAlchemyError)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +55,18 @@ def test_the_database_is_away(error: Exception) -> None:
 )
 def test_the_work_is_wrong(error: Exception) -> None:
     assert not is_unavailable(error)
+    assert not connection.is_unavailable(error)
 
 
 def test_a_cause_is_looked_at() -> None:
     wrapper = RuntimeError("request failed")
     wrapper.__cause__ = ConnectionResetError("by peer")
     assert is_unavailable(wrapper)
+    assert connection.is_unavailable(wrapper)
+
+
+@pytest.mark.parametrize("process", ["persister", "checkpointer"])
+def test_who_needs_a_bare_connection_alone_does_not_load_sqlalchemy(process: str) -> None:
+    loaded = f"import sys, services.{process}.__main__; print([m for m in sys.modules if 'sqlalchemy' in m])"
+    said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"

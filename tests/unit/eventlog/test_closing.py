@@ -53,12 +53,40 @@ async def test_what_never_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -
         await given_up.wait()
 
 
-async def test_what_goes_wrong_is_logged_and_not_raised() -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelled_while_it_never_ends_it_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    # The first wait would outlast this test, and so would the second, if it had no end.
+    monkeypatch.setattr(closing, "CLOSE_S", 3600.0)
+    task = asyncio.create_task(closing.close(asyncio.sleep(3600), "it"))
+    await asyncio.sleep(0)
+    if times == 1:
+        monkeypatch.setattr(closing, "CLOSE_S", 0.01)
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await asyncio.wait([task])
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError("gone"), asyncio.CancelledError("of its own")])
+async def test_what_goes_wrong_is_logged_and_not_raised(error: BaseException) -> None:
     async def work() -> None:
-        raise KafkaConnectionError("gone")
+        raise error
 
     with capture_logs() as said:
         await closing.close(work(), "a consumer")
     (entry,) = said
     assert entry["of"] == "a consumer"
-    assert "gone" in entry["error"]
+    assert type(error).__name__ in entry["error"]
+
+
+async def test_a_defect_is_raised() -> None:
+    async def work() -> None:
+        raise AttributeError("it is called something else now")
+
+    with pytest.raises(AttributeError):
+        await closing.close(work(), "a consumer")
