@@ -26,7 +26,7 @@ from services.bootstrap.settings import BootstrapSettings
 from services.contract.envelope import UnknownEnvelopeVersion
 from services.contract.generation import Generation
 from services.database import locks
-from services.database.connection import connect
+from services.database.connection import connected
 from services.database.engine import is_unavailable
 from services.database.migrate import migrate
 from services.eventlog.comparison import compare_until_answered
@@ -110,12 +110,9 @@ async def await_kafka(settings: BootstrapSettings) -> None:
 @asynccontextmanager
 async def locked(settings: BootstrapSettings) -> AsyncIterator[asyncpg.Connection]:
     """A connection that holds the lock of everybody who makes epochs, for the length of a block."""
-    connection = await connect(settings, "lockstep-bootstrap", statement_timeout_ms=None)
-    try:
+    async with connected(settings, "lockstep-bootstrap", statement_timeout_ms=None) as connection:
         await connection.execute("select pg_advisory_lock($1)", locks.EPOCH)
         yield connection
-    finally:
-        await connection.close()
 
 
 async def migrated(settings: BootstrapSettings) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
 from services.checkpointer import metrics
 from services.checkpointer.settings import CheckpointerSettings
 from services.contract.generation import Generation
-from services.database.connection import connect, is_unavailable
+from services.database.connection import connected, is_unavailable
 from services.eventlog.probe import Probe
 from services.eventlog.retention import deletable_below, delete_below
 from services.eventlog.sequencer import Checkpoint
@@ -26,7 +25,7 @@ async def retain(
     """Delete what lies below everybody's progress. Skipped, with a log line, when a server does not answer."""
     try:
         persisted = await _persisted(settings, generation)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except Exception as error:
         if not is_unavailable(error):
             raise
         metrics.RETENTION_SKIPPED.inc()
@@ -41,13 +40,10 @@ async def retain(
 
 async def _persisted(settings: CheckpointerSettings, generation: Generation) -> dict[int, int]:
     """The persister's next offset by partition; a partition without a row is missing."""
-    connection = await connect(settings, "lockstep-checkpointer")
-    try:
+    async with connected(settings, "lockstep-checkpointer") as connection:
         rows = await connection.fetch(
             "select partition, next_offset from log_partitions where epoch = $1", generation.epoch
         )
-    finally:
-        await connection.close()
     return {row["partition"]: row["next_offset"] for row in rows}
 
 
