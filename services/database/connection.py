@@ -42,14 +42,15 @@ _UNAVAILABLE_STATES: Final = (
 )
 
 
-async def connect(
+@asynccontextmanager
+async def connected(
     settings: DatabaseSettings, application: str, *, statement_timeout_ms: int | None = STATEMENT_TIMEOUT_MS
-) -> asyncpg.Connection:
-    """One asyncpg connection.
+) -> AsyncIterator[asyncpg.Connection]:
+    """One connection for the length of a block. At its end a server that does not answer is hung up on.
 
     Raises what `is_unavailable` knows when the database cannot be reached.
     """
-    return await asyncpg.connect(
+    connection = await asyncpg.connect(
         user=settings.database_user,
         password=settings.secret("database_password"),
         host=settings.database_host,
@@ -57,14 +58,6 @@ async def connect(
         database=settings.database_name,
         **connect_arguments(application, statement_timeout_ms),
     )
-
-
-@asynccontextmanager
-async def connected(
-    settings: DatabaseSettings, application: str, *, statement_timeout_ms: int | None = STATEMENT_TIMEOUT_MS
-) -> AsyncIterator[asyncpg.Connection]:
-    """`connect` for the length of a block. At its end a server that does not answer is hung up on."""
-    connection = await connect(settings, application, statement_timeout_ms=statement_timeout_ms)
     try:
         yield connection
     finally:

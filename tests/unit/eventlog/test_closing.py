@@ -11,6 +11,10 @@ from structlog.testing import capture_logs
 from services.eventlog import closing
 
 
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
 async def cancelled_after(steps: int, task: asyncio.Task[None]) -> None:
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -59,7 +63,7 @@ async def test_cancelled_while_it_never_ends_it_does_not_wait_for_ever(
 ) -> None:
     # The first wait would outlast this test, and so would the second, if it had no end.
     monkeypatch.setattr(closing, "CLOSE_S", 3600.0)
-    task = asyncio.create_task(closing.close(asyncio.sleep(3600), "it"))
+    task = asyncio.create_task(closing.close(never(), "it"))
     await asyncio.sleep(0)
     if times == 1:
         monkeypatch.setattr(closing, "CLOSE_S", 0.01)
