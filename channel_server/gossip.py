@@ -32,7 +32,7 @@ from services.runtime.beat import until_beat
 
 log = structlog.get_logger()
 
-TELL_SECONDS: Final = 0.2
+TELL_SECONDS: Final = 0.25
 _POLL_MS: Final = 500
 _START_S: Final = 10.0
 _SEND_S: Final = 5.0

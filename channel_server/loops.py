@@ -25,7 +25,9 @@ GIVING_WAY = 3
 """Turns of the event loop between two steps of what takes long: a message takes several turns from its socket to the log and
 back, and should not have to wait for a step at every one."""
 
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.125
+"""A part of what the log's proofs are renewed after: both wake the node together (`services.runtime.beat`)."""
+
 SILENCE_SECONDS = 10.0
 
 QUIET_MS = 1_000

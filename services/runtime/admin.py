@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import functools
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import cast
+from typing import Final, cast
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,7 +21,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from services.runtime.beat import until_beat
+from services.runtime.news import News
 from services.runtime.prompt import REQUEST_SECONDS, PromptProtocol
+
+_DATE: Final = 0
+"""The tick at which uvicorn renews the time in its answers; every one of ours."""
 
 Readiness = Callable[[], str | None]
 """Gives None when ready, else one sentence why not. Must not block."""
@@ -47,11 +53,23 @@ def admin_routes(ready: Readiness) -> list[Route]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process it lives in."""
+    """Leaves signals to the process it lives in, and its sleep: uvicorn looks ten times a second whether it should end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = News()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._ended.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(_DATE):
+            await self._ended.wait(until_beat(1.0, time.monotonic()))
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +102,7 @@ async def serving(
             await asyncio.sleep(0.005)
         yield int(sock.getsockname()[1])
     finally:
-        server.should_exit = True
+        server.end()
         await asyncio.wait([task], timeout=5)
         task.cancel()
         sock.close()
