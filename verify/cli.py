@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from verify import report
 from verify.findings import CannotJudge
-from verify.judge import Terms
-from verify.run import Sources, judge
 
 app = typer.Typer(name="verify", add_completion=False)
 
@@ -92,6 +88,13 @@ def verify(
     Compares what clients recorded, REST history, PostgreSQL and the raw Kafka log, any subset of them, and trusts
     none. Exits 0 when the order holds, 1 when it is broken, 2 when it cannot tell.
     """
+    # The clients of Kafka and PostgreSQL, for this command alone of all that `lockstep` has.
+    from rich.console import Console  # noqa: PLC0415
+
+    from verify import report  # noqa: PLC0415
+    from verify.judge import Terms  # noqa: PLC0415
+    from verify.run import Sources, judge  # noqa: PLC0415
+
     sources = Sources(
         recordings=recordings or [],
         history=history or [],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -192,3 +194,10 @@ def test_every_command_is_in_the_overview_and_has_help_of_its_own(name: str) -> 
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
     runner = CliRunner(env={"XDG_CONFIG_HOME": str(tmp_path)})
     assert runner.invoke(app, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("module", ["prompt_toolkit", "aiokafka", "asyncpg"])
+def test_a_command_that_does_not_need_it_does_not_wait_for(module: str) -> None:
+    loaded = f"import sys, client.cli.main; print({module!r} in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"
