@@ -144,9 +144,11 @@ class Appender:
             self._release(lane.fail(), AppendFailed("the appender was closed", lane.partition))
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._brokers.close()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            await self._brokers.close()
 
     @property
     def in_flight(self) -> int:

@@ -81,9 +81,11 @@ class TopicReader:
         tasks = [task for task in (self._fetching, *self._comparisons.values()) if task is not None]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._brokers.close()
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            await self._brokers.close()
 
     async def batch(self, timeout_ms: int, most: int = MAX_RECORDS) -> dict[int, list[RawRecord]]:
         """The next records by partition, `most` at most; {} when none came within `timeout_ms` or earlier. Raises LogLost."""

@@ -13,7 +13,9 @@ from aiokafka import AIOKafkaProducer
 
 from services.contract.generation import Generation
 from services.eventlog import consumers, producers
+from services.eventlog.appender import Appender
 from services.eventlog.brokers import Brokers
+from services.eventlog.reader import TopicReader
 from services.eventlog.topics import admin_client
 from tests.stack.servers import Kafka
 from tests.stack.waiting import until
@@ -45,9 +47,36 @@ async def closing_admin(kafka: Kafka, generation: Generation) -> Closing:
     return lambda: manager.__aexit__(None, None, None)
 
 
+async def closing_reader(kafka: Kafka, generation: Generation) -> Closing:
+    start = dict.fromkeys(range(generation.partitions), 0)
+    reader = TopicReader(kafka.bootstrap, generation.events_topic, start, last={}, identify=lambda _: "")
+    await reader.__aenter__()
+    await reader.batch(500)  # fetches, through connections of its own
+    return lambda: reader.__aexit__(None, None, None)
+
+
+async def closing_appender(kafka: Kafka, generation: Generation) -> Closing:
+    appender = Appender(
+        kafka.bootstrap,
+        generation.events_topic,
+        generation.partitions,
+        max_in_flight=1,
+        on_failure=lambda _: None,
+    )
+    await appender.__aenter__()
+    return lambda: appender.__aexit__(None, None, None)
+
+
 @pytest.mark.parametrize(
     "opened",
-    [closing_brokers, closing_consumer, closing_producer, closing_admin],
+    [
+        closing_brokers,
+        closing_consumer,
+        closing_producer,
+        closing_admin,
+        closing_reader,
+        closing_appender,
+    ],
     ids=lambda each: each.__name__,
 )
 async def test_cancelled_at_any_step_of_closing(
