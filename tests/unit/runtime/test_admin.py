@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -31,11 +32,14 @@ async def test_it_sleeps_from_second_to_second_and_tells_the_time(ticks: list[No
         first = await client.get(url)
         assert (first.status_code, first.json()) == (200, {"status": "ready"})
         ticks.clear()
-        dates = {first.headers["date"]}
+        began, dates = time.monotonic(), {first.headers["date"]}
         while len(dates) < 3:
             await asyncio.sleep(0.2)
             dates.add((await client.get(url)).headers["date"])
-        assert len(ticks) <= 4  # uvicorn's own loop: some twenty
+        beats = (
+            int(time.monotonic() - began) + 2
+        )  # those that may lie within that time, and one that came late
+        assert len(ticks) <= beats  # uvicorn's own loop: ten a second
 
 
 async def test_it_is_told_to_end(ticks: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
