@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import httpx
 import pytest
 
 from services.runtime import admin
+from services.runtime.beat import until_beat
 
 
 @pytest.fixture
@@ -26,20 +26,25 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return ticks
 
 
-async def test_it_sleeps_from_second_to_second_and_tells_the_time(ticks: list[None]) -> None:
+async def test_it_sleeps_from_beat_to_beat_and_tells_the_time(
+    ticks: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeps: list[float] = []
+
+    def noted(period: float, now: float) -> float:
+        sleeps.append(period)
+        return until_beat(period, now)
+
+    monkeypatch.setattr(admin, "until_beat", noted)
     async with admin.serving_admin(lambda: None, "127.0.0.1", 0) as port, httpx.AsyncClient() as client:
-        url = f"http://127.0.0.1:{port}/health/ready"
-        first = await client.get(url)
-        assert (first.status_code, first.json()) == (200, {"status": "ready"})
-        ticks.clear()
-        began, dates = time.monotonic(), {first.headers["date"]}
+        dates: set[str] = set()
         while len(dates) < 3:
+            answer = await client.get(f"http://127.0.0.1:{port}/health/ready")
+            assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+            dates.add(answer.headers["date"])
             await asyncio.sleep(0.2)
-            dates.add((await client.get(url)).headers["date"])
-        beats = (
-            int(time.monotonic() - began) + 2
-        )  # those that may lie within that time, and one that came late
-        assert len(ticks) <= beats  # uvicorn's own loop: ten a second
+        assert len(ticks) == len(sleeps)  # uvicorn's own loop looks ten times a second
+        assert set(sleeps) == {1.0}
 
 
 async def test_it_is_told_to_end(ticks: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
