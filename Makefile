@@ -51,7 +51,7 @@ bench: ## measure against floors, keep results and plots (ONLY=name,name; ARGS=-
 
 # Tests wait more than they compute, so more of them run side by side than there are cores;
 # those that share servers stay together (tests/conftest.py).
-WORKERS ?= 4
+WORKERS ?= 5
 
 test: ## every test, on servers of its own beside a running stack (ARGS="-k name" for some, WORKERS=0: one after another)
 	@deploy/environment.sh dev
